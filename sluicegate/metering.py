@@ -1,0 +1,74 @@
+"""What the parts of a node count, as the samples that `/metrics` shows."""
+
+import os
+import time
+from collections.abc import Iterable
+
+from sluicegate.http.metrics import HistogramSample, Metrics, Sample
+from sluicegate.router.plane import Plane
+from sluicegate.router.router import Router
+from sluicegate.session.service import Service
+from sluicegate.transport.driver import Transports
+
+TICK_COUNTERS = {
+    "packets_received": "datagrams",
+    "bytes_received": "bytes_in",
+    "packets_sent": "packets_out",
+    "bytes_sent": "bytes_out",
+    "plane_ticks": "turns",
+}
+
+
+class Meter:
+    """Reads the counters of service, planes and transports; observes lag and load. On the event loop."""
+
+    def __init__(self, service: Service, router: Router, transports: Transports, metrics: Metrics) -> None:
+        self._service = service
+        self._router = router
+        self._transports = transports
+        self._metrics = metrics
+        self._cpu = time.process_time()
+        self._at: float | None = None
+
+    def observe(self, lag: float) -> None:
+        """The loop ran a timer this late, in seconds."""
+        self._metrics.observe_loop_lag(max(lag, 0.0))
+
+    def cpu_load(self, now: float) -> float | None:
+        """The process's share of the machine's cores since the last call, 0–1; None the first time."""
+        cpu = time.process_time()
+        load = None
+        if self._at is not None and now > self._at:
+            load = (cpu - self._cpu) / (now - self._at) / (os.cpu_count() or 1)
+        self._cpu, self._at = cpu, now
+        return load
+
+    def samples(self) -> Iterable[Sample | HistogramSample]:
+        """Everything, at a scrape."""
+        counts = self._service.counts()
+        yield Sample("channels", counts.channels)
+        for kind, count in counts.sessions_by_type.items():
+            yield Sample("sessions", count, {"type": kind})
+        for kind, count in counts.tracks_by_kind.items():
+            yield Sample("tracks", count, {"kind": kind})
+        for kind, count in counts.subscriptions_by_kind.items():
+            yield Sample("subscriptions", count, {"kind": kind})
+        for plane in self._router.planes:
+            yield from _plane_samples(plane)
+        for reason, count in self._transports.drops.items():
+            yield Sample("packets_dropped", count, {"plane": "control", "reason": reason})
+
+
+def _plane_samples(plane: Plane) -> Iterable[Sample | HistogramSample]:
+    labels = {"plane": str(plane.index)}
+    counters = plane.counters()
+    for name, counter in TICK_COUNTERS.items():
+        yield Sample(name, counters[counter], labels)
+    for reason, count in plane.drops().items():
+        yield Sample("packets_dropped", count, {**labels, "reason": reason})
+    usage = plane.usage()
+    yield Sample("plane_transports", usage["transports"][0], labels)
+    yield Sample("plane_tracks", usage["tracks"][0], labels)
+    yield Sample("plane_sends", usage["subscriptions"][0], labels)
+    yield HistogramSample("plane_tick_seconds", plane.turn_histogram(), counters["turn_us"] / 1e6, labels)
+    yield HistogramSample("plane_batch_packets", plane.batch_histogram(), counters["datagrams"], labels)

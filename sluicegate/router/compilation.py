@@ -1,0 +1,53 @@
+"""Compiling the kernel, once for each machine and state of its sources.
+
+Numba notices when the file of a cached function changes, not when a function that it calls does. So the cache lies in a folder
+whose name is a digest over all sources that are compiled; what older versions left there is simply not looked at.
+"""
+
+import hashlib
+import os
+import time
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numba
+
+from sluicegate.compiled import INTERPRETED
+
+PACKAGE = Path(__file__).resolve().parent.parent
+COMPILED_SOURCES = ("compiled.py", "router/native.py", "router/handle.py", "router/tables.py", "router/kernel", "rtp")
+
+
+@cache
+def cache_folder() -> Path:
+    """Where compiled code is kept: below `NUMBA_CACHE_DIR`, or the user's cache folder."""
+    digest = hashlib.sha256(f"{numba.__version__} {numba.config.BOUNDSCHECK}".encode())
+    for source in COMPILED_SOURCES:
+        path = PACKAGE / source
+        for file in [path] if path.is_file() else sorted(path.rglob("*.py")):
+            digest.update(file.read_bytes())
+    base = os.environ.get("NUMBA_CACHE_DIR") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
+    return Path(base) / "sluicegate" / digest.hexdigest()[:16]
+
+
+def is_cached() -> bool:
+    """Whether this state of the sources has been compiled here before."""
+    return cache_folder().is_dir()
+
+
+@cache
+def entry(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A kernel function as called from Python: compiled without the GIL and cached, or itself when interpreted."""
+    if INTERPRETED:
+        return function
+    numba.config.CACHE_DIR = str(cache_folder())
+    return numba.njit(nogil=True, cache=True, error_model="numpy")(function.py_func)  # type: ignore[attr-defined, no-any-return]
+
+
+def warm_up(function: Callable[..., Any], *arguments: Any) -> float:
+    """Compile a kernel function by calling it with arguments on which it does nothing; how long that took, in seconds."""
+    began = time.perf_counter()
+    entry(function)(*arguments)
+    return time.perf_counter() - began

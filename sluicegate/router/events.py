@@ -1,0 +1,110 @@
+"""What the packet plane tells the control plane, and the figures it keeps."""
+
+from dataclasses import dataclass
+
+from sluicegate.router.commands import SendHandle, TrackHandle, TransportHandle
+
+
+@dataclass(frozen=True, slots=True)
+class StreamStarted:
+    """The first packet of a track's encoding, or the first after its SSRC changed."""
+
+    track: TrackHandle
+    encoding: int
+    ssrc: int
+
+
+@dataclass(frozen=True, slots=True)
+class LayersChanged:
+    """What a subscription is sent from now on; −1 is nothing."""
+
+    send: SendHandle
+    spatial: int
+    temporal: int
+
+
+@dataclass(frozen=True, slots=True)
+class ByeReceived:
+    """A publisher said goodbye to one of its streams (RFC 3550 §6.6)."""
+
+    track: TrackHandle
+    encoding: int
+
+
+@dataclass(frozen=True, slots=True)
+class FeedbackReceived:
+    """Transport-wide feedback of a subscriber, summed over one packet of it.
+
+    `acknowledged` and `lost` count packets, `acknowledged_bytes` their size; `span_us` is the time between the first and the
+    last arrival that it reports.
+    """
+
+    transport: TransportHandle
+    acknowledged: int
+    lost: int
+    acknowledged_bytes: int
+    span_us: int
+
+
+PlaneEvent = StreamStarted | LayersChanged | ByeReceived | FeedbackReceived
+
+
+@dataclass(frozen=True, slots=True)
+class TransportStatistics:
+    """Totals since the transport was added. `rtt` in seconds; rates in bits per second; None where nothing is known."""
+
+    packets_received: int
+    bytes_received: int
+    packets_sent: int
+    bytes_sent: int
+    last_receive: float
+    rtt: float | None
+    available_outgoing_bps: int | None
+    authentication_failures: int
+    replays: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiveStatistics:
+    """One encoding of a track. `jitter` in seconds; `fraction_lost` 0–1 over the last report interval.
+
+    `audio_level_sum` adds the RFC 6464 levels (0 loud, 127 silent) of `audio_level_count` packets.
+    """
+
+    ssrc: int | None
+    rid: str | None
+    packets: int
+    bytes: int
+    packets_lost: int
+    fraction_lost: float
+    jitter: float
+    nacks: int
+    plis: int
+    retransmissions: int
+    duplicates: int
+    key_frames: int
+    frames: int
+    spatial_layers: int
+    temporal_layers: int
+    last_packet: float
+    audio_level_sum: int
+    audio_level_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class SendStatistics:
+    """One subscription. `packets_lost`, `fraction_lost`, `jitter` and `rtt` are what its receiver reports."""
+
+    ssrc: int
+    packets: int
+    bytes: int
+    frames: int
+    nacks: int
+    plis: int
+    retransmissions: int
+    packets_lost: int
+    fraction_lost: float
+    jitter: float
+    rtt: float | None
+    spatial: int
+    temporal: int

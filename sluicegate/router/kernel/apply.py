@@ -1,0 +1,375 @@
+"""Commands as the plane applies them: words out of the command ring, decoded between two batches (`router/encoding.py` writes them)."""
+
+from typing import Any
+
+from sluicegate.compiled import kernel
+from sluicegate.router.kernel.maps import bind_address, bind_stream, forget_strays, unbind_address, unbind_all, unbind_stream
+from sluicegate.router.kernel.output import can_send
+from sluicegate.router.kernel.repair import insist_on_key_frame, want_key_frame
+from sluicegate.router.native import fence
+from sluicegate.router.tables import COMMAND_RING, HISTORY, MAX_ENCODINGS, NAME_BYTES, NEVER, NONE, SENT, Tables
+
+(
+    ADD_TRANSPORT,
+    BIND_ADDRESS,
+    UNBIND_ADDRESS,
+    SET_DESTINATION,
+    INSTALL_KEYS,
+    REMOVE_TRANSPORT,
+    ADD_TRACK,
+    ADD_RECEIVE_STREAM,
+    PAUSE_TRACK,
+    REMOVE_TRACK,
+    ADD_SUBSCRIPTION,
+    PAUSE_SUBSCRIPTION,
+    SELECT_LAYERS,
+    REMOVE_SUBSCRIPTION,
+    REQUEST_KEY_FRAME,
+) = range(1, 16)
+
+CHECK_INTERVAL_US = 250_000
+ACTIVE_US = 1_500_000
+"""An encoding without packets for this long is not offered. Lower: a publisher's short pause makes layers flap."""
+
+
+@kernel
+def drain_commands(t: Tables) -> None:
+    """Apply everything that the control plane has written, in order."""
+    ring = t.rings[COMMAND_RING]
+    mask = len(t.commands) - 1
+    fence()
+    while ring.tail != ring.head:
+        length = t.commands[ring.tail & mask]
+        for index in range(min(length, len(t.command))):
+            t.command[index] = t.commands[(ring.tail + index) & mask]
+        apply_command(t, t.command)
+        t.counters[0].commands += 1
+        fence()
+        ring.tail += length
+
+
+@kernel
+def apply_command(t: Tables, words: Any) -> None:
+    """Apply one command: `words` = length, opcode, handle, operands."""
+    opcode, handle = words[1], words[2]
+    if opcode == ADD_TRANSPORT:
+        add_transport(t, handle, words[3])
+    elif opcode == BIND_ADDRESS:
+        t.transports[handle].address_count += 1
+        bind_address(t.addresses, words[3], words[4], words[5], handle)
+    elif opcode == UNBIND_ADDRESS:
+        unbind_address(t.addresses, words[3], words[4], words[5], handle)
+    elif opcode == SET_DESTINATION:
+        set_destination(t, handle, words)
+    elif opcode == INSTALL_KEYS:
+        t.transports[handle].receive_session = words[3]
+        t.transports[handle].transmit_session = words[4]
+        wait_for_key_frames(t, handle)
+    elif opcode == REMOVE_TRANSPORT:
+        remove_transport(t, handle)
+    elif opcode == ADD_TRACK:
+        copy_row(t.track_words[handle], words, 3)
+        t.check_due[handle] = t.state[0].now
+        t.state[0].next_due = min(t.state[0].next_due, t.state[0].now)
+    elif opcode == ADD_RECEIVE_STREAM:
+        add_receive_stream(t, handle, words)
+    elif opcode == PAUSE_TRACK:
+        pause_track(t, handle, words[3])
+    elif opcode == REMOVE_TRACK:
+        remove_track(t, handle)
+    elif opcode == ADD_SUBSCRIPTION:
+        add_subscription(t, handle, words)
+    elif opcode == PAUSE_SUBSCRIPTION:
+        send = t.send_streams[handle]
+        send.paused = words[3]
+        if not send.paused:
+            send.synchronised = 0
+            check_track(t, send.track)
+            if send.receive >= 0:
+                want_key_frame(t, send.receive)
+    elif opcode == SELECT_LAYERS:
+        t.send_streams[handle].spatial_wanted = words[3]
+        t.send_streams[handle].temporal_wanted = words[4]
+        check_track(t, t.send_streams[handle].track)
+    elif opcode == REMOVE_SUBSCRIPTION:
+        remove_subscription(t, handle)
+    elif opcode == REQUEST_KEY_FRAME:
+        for index in range(t.tracks[handle].encodings):
+            insist_on_key_frame(t, t.tracks[handle].receive[index])
+
+
+@kernel
+def copy_row(row: Any, words: Any, start: int) -> None:
+    """Fill a table row from the words of a command."""
+    for index in range(len(row)):
+        row[index] = words[start + index]
+
+
+@kernel
+def add_transport(t: Tables, handle: int, local_ssrc: int) -> None:
+    words = t.transport_words[handle]
+    for index in range(len(words)):
+        words[index] = 0
+    transport = t.transports[handle]
+    transport.in_use = 1
+    transport.local_ssrc = local_ssrc
+    transport.first_expectation = NONE
+    transport.first_receive = NONE
+    transport.first_send = NONE
+    transport.first_stray = NONE
+    for index in range(t.departures.shape[1]):
+        t.departures[handle, index] = 0
+        t.arrivals[handle, index] = NONE
+    now = t.state[0].now
+    transport.rate_at = now
+    transport.remb_at = now
+    t.report_due[handle] = now + 200_000 + handle * 104_729 % 800_000
+    t.state[0].transports_high = max(t.state[0].transports_high, handle + 1)
+    t.state[0].next_due = min(t.state[0].next_due, t.report_due[handle])
+
+
+@kernel
+def set_destination(t: Tables, handle: int, words: Any) -> None:
+    """`words[3]` is the sockaddr's length, 0 for none; its bytes follow, eight to a word."""
+    transport = t.transports[handle]
+    was = transport.has_destination
+    transport.name_length = words[3]
+    transport.has_destination = words[3] != 0
+    for index in range(NAME_BYTES):
+        t.names[handle, index] = (words[4 + (index >> 3)] >> (8 * (index & 7))) & 0xFF
+    if not was:
+        wait_for_key_frames(t, handle)
+
+
+@kernel
+def wait_for_key_frames(t: Tables, handle: int) -> None:
+    """A transport has become able to send: ask for the pictures that its subscriptions will begin with."""
+    index = t.transports[handle].first_send
+    while index >= 0:
+        send = t.send_streams[index]
+        if not send.paused and not send.synchronised:
+            check_track(t, send.track)
+            if send.receive >= 0:
+                want_key_frame(t, send.receive)
+        index = send.next_of_transport
+
+
+@kernel
+def remove_transport(t: Tables, handle: int) -> None:
+    transport = t.transports[handle]
+    while transport.first_send >= 0:
+        remove_subscription(t, transport.first_send)
+    while transport.first_receive >= 0:
+        remove_track(t, t.receive_streams[transport.first_receive].track)
+    if transport.address_count:
+        unbind_all(t.addresses, handle)
+    forget_strays(t.stream_keys, transport)
+    transport.in_use = 0
+    transport.receive_session = 0
+    transport.transmit_session = 0
+    transport.has_destination = 0
+    t.report_due[handle] = NEVER
+    t.feedback_due[handle] = NEVER
+
+
+@kernel
+def add_receive_stream(t: Tables, handle: int, words: Any) -> None:
+    """`words` hold the stream's row, and behind it the extension ids of its transport, and how to recognise it."""
+    row = t.receive_words[handle]
+    copy_row(row, words, 3)
+    stream = t.receive_streams[handle]
+    transport = t.transports[stream.transport]
+    for index in range(HISTORY):
+        entry = t.history[handle, index]
+        entry.sequence = NONE
+        entry.serial = NONE
+        entry.next_nack = NEVER
+    structure = t.structure_words[handle]
+    for index in range(len(structure)):
+        structure[index] = 0
+    stream.next_of_transport = transport.first_receive
+    stream.previous_of_transport = NONE
+    if transport.first_receive >= 0:
+        t.receive_streams[transport.first_receive].previous_of_transport = handle
+    transport.first_receive = handle
+    if stream.ssrc >= 0:
+        bind_stream(t.stream_keys, stream.transport, stream.ssrc, handle, 0)
+        transport.stream_count += 1
+    if stream.rtx_ssrc >= 0:
+        bind_stream(t.stream_keys, stream.transport, stream.rtx_ssrc, handle, 1)
+        transport.stream_count += 1
+    behind = 3 + len(row)
+    for index in range(4):
+        if words[behind + index]:
+            set_transport_id(transport, index, words[behind + index])
+    transport.transport_cc_wanted |= words[behind + 4]
+    transport.remb_wanted = 0 if transport.transport_cc_wanted else words[behind + 5]
+    expected = t.expectations[handle]
+    expected.receive = handle
+    expected.mid_length = words[behind + 6]
+    expected.mid_low = words[behind + 7]
+    expected.mid_high = words[behind + 8]
+    expected.rid_length = words[behind + 9]
+    expected.rid_low = words[behind + 10]
+    expected.rid_high = words[behind + 11]
+    expected.in_use = 0
+    if expected.mid_length:
+        expected.in_use = 1
+        expected.next = transport.first_expectation
+        transport.first_expectation = handle
+    t.state[0].streams_high = max(t.state[0].streams_high, handle + 1)
+
+
+@kernel
+def set_transport_id(transport: Any, index: int, identifier: int) -> None:
+    """The four extension ids by which a transport's packets are read before their stream is known."""
+    if index == 0:
+        transport.mid_id = identifier
+    elif index == 1:
+        transport.rid_id = identifier
+    elif index == 2:
+        transport.repaired_rid_id = identifier
+    else:
+        transport.transport_cc_id = identifier
+
+
+@kernel
+def pause_track(t: Tables, handle: int, paused: int) -> None:
+    track = t.tracks[handle]
+    track.paused = paused
+    index = track.first_send
+    while index >= 0:
+        send = t.send_streams[index]
+        send.synchronised = 0
+        if not paused and send.receive >= 0:
+            want_key_frame(t, send.receive)
+        index = send.next_of_track
+
+
+@kernel
+def remove_track(t: Tables, handle: int) -> None:
+    track = t.tracks[handle]
+    while track.first_send >= 0:
+        remove_subscription(t, track.first_send)
+    for index in range(MAX_ENCODINGS):
+        if track.receive[index] >= 0:
+            remove_receive_stream(t, track.receive[index])
+            track.receive[index] = NONE
+    track.in_use = 0
+    t.check_due[handle] = NEVER
+
+
+@kernel
+def remove_receive_stream(t: Tables, handle: int) -> None:
+    stream = t.receive_streams[handle]
+    transport = t.transports[stream.transport]
+    if stream.ssrc >= 0:
+        unbind_stream(t.stream_keys, stream.transport, stream.ssrc)
+    if stream.rtx_ssrc >= 0:
+        unbind_stream(t.stream_keys, stream.transport, stream.rtx_ssrc)
+    if t.expectations[handle].in_use:
+        forget_expectation(t, transport, handle)
+    if stream.previous_of_transport >= 0:
+        t.receive_streams[stream.previous_of_transport].next_of_transport = stream.next_of_transport
+    else:
+        transport.first_receive = stream.next_of_transport
+    if stream.next_of_transport >= 0:
+        t.receive_streams[stream.next_of_transport].previous_of_transport = stream.previous_of_transport
+    stream.in_use = 0
+    t.nack_due[handle] = NEVER
+
+
+@kernel
+def forget_expectation(t: Tables, transport: Any, handle: int) -> None:
+    t.expectations[handle].in_use = 0
+    if transport.first_expectation == handle:
+        transport.first_expectation = t.expectations[handle].next
+        return
+    index = transport.first_expectation
+    while index >= 0:
+        if t.expectations[index].next == handle:
+            t.expectations[index].next = t.expectations[handle].next
+            return
+        index = t.expectations[index].next
+
+
+@kernel
+def add_subscription(t: Tables, handle: int, words: Any) -> None:
+    """`words` hold the send stream's row, and behind it its CNAME, eight bytes to a word."""
+    row = t.send_words[handle]
+    copy_row(row, words, 3)
+    behind = 3 + len(row)
+    for index in range(t.cnames.shape[1]):
+        t.cnames[handle, index] = (words[behind + (index >> 3)] >> (8 * (index & 7))) & 0xFF
+    for index in range(SENT):
+        entry = t.sent[handle, index]
+        entry.source = NONE
+        entry.sent = 0
+    send = t.send_streams[handle]
+    track = t.tracks[send.track]
+    transport = t.transports[send.transport]
+    send.kind = track.kind
+    send.codec = track.codec
+    send.clock_rate = t.receive_streams[track.receive[0]].clock_rate
+    send.previous_of_track = NONE
+    send.next_of_track = track.first_send
+    if track.first_send >= 0:
+        t.send_streams[track.first_send].previous_of_track = handle
+    track.first_send = handle
+    send.previous_of_transport = NONE
+    send.next_of_transport = transport.first_send
+    if transport.first_send >= 0:
+        t.send_streams[transport.first_send].previous_of_transport = handle
+    transport.first_send = handle
+    if track.encodings == 1:
+        send.receive = track.receive[0]
+    check_track(t, send.track)
+    if not send.paused and send.receive >= 0:
+        want_key_frame(t, send.receive)
+
+
+@kernel
+def remove_subscription(t: Tables, handle: int) -> None:
+    send = t.send_streams[handle]
+    if not send.in_use:
+        return
+    if send.previous_of_track >= 0:
+        t.send_streams[send.previous_of_track].next_of_track = send.next_of_track
+    else:
+        t.tracks[send.track].first_send = send.next_of_track
+    if send.next_of_track >= 0:
+        t.send_streams[send.next_of_track].previous_of_track = send.previous_of_track
+    if send.previous_of_transport >= 0:
+        t.send_streams[send.previous_of_transport].next_of_transport = send.next_of_transport
+    else:
+        t.transports[send.transport].first_send = send.next_of_transport
+    if send.next_of_transport >= 0:
+        t.send_streams[send.next_of_transport].previous_of_transport = send.previous_of_transport
+    send.in_use = 0
+
+
+@kernel
+def check_track(t: Tables, handle: int) -> None:
+    """See which encodings of a track are coming, and which of them each subscription should have."""
+    track = t.tracks[handle]
+    if not track.in_use or track.encodings < 2:
+        t.check_due[handle] = NEVER
+        return
+    now = t.state[0].now
+    t.check_due[handle] = now + CHECK_INTERVAL_US
+    t.state[0].next_due = min(t.state[0].next_due, t.check_due[handle])
+    t.state[0].tracks_high = max(t.state[0].tracks_high, handle + 1)
+    index = track.first_send
+    while index >= 0:
+        send = t.send_streams[index]
+        wanted = NONE
+        for encoding in range(track.encodings):
+            stream = t.receive_streams[track.receive[encoding]]
+            active = stream.started and now - stream.last_packet < ACTIVE_US
+            if active and (wanted < 0 or encoding <= send.spatial_wanted):
+                wanted = encoding
+        if wanted >= 0:
+            send.encoding_wanted = wanted
+            if not send.paused and track.receive[wanted] != send.receive and can_send(t.transports[send.transport]):
+                want_key_frame(t, track.receive[wanted])
+        index = send.next_of_track

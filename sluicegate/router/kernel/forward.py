@@ -1,0 +1,233 @@
+"""Fan-out: for each subscription of a track decide whether this packet goes, under which number, and write it.
+
+A send stream keeps the last received and the last sent number. A gap that the network made stays open: its numbers are kept in
+the `sent` ring for the packets that may still come. A gap that we make (pause, switch, dropped layer) is closed.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from sluicegate.compiled import kernel
+from sluicegate.router.kernel.egress import claim_slot
+from sluicegate.router.kernel.ingress import LAYERS_CHANGED
+from sluicegate.router.kernel.layers import (
+    PASS,
+    WAIT_FOR_KEY_FRAME,
+    describe,
+    filter_layers,
+    may_switch,
+    synchronise_picture,
+)
+from sluicegate.router.kernel.output import can_send, queue
+from sluicegate.router.kernel.repair import want_key_frame
+from sluicegate.router.kernel.rewrite import write_packet
+from sluicegate.router.kernel.rings import push_event
+from sluicegate.router.tables import MARKER_SHIFT, MAX_PACKET, NONE, PICTURE_MASK, SENT, Tables
+from sluicegate.rtp.names import MediaKind
+
+SRTP_OVERHEAD = 16  # the longest tag
+
+
+@kernel
+def forward(t: Tables, receive: int) -> None:
+    """Send the packet in `t.packet` to every subscription that takes it."""
+    packet = t.packet[0]
+    counters = t.counters[0]
+    stream = t.receive_streams[receive]
+    track = t.tracks[stream.track]
+    row = t.arena[packet.serial & (len(t.arena) - 1)]
+    padding_only = packet.payload_end == packet.payload_start
+    if track.kind == MediaKind.VIDEO and not padding_only:
+        describe(t, receive, stream, row, packet)
+    if track.paused:
+        counters.drop_paused += 1
+        return
+    handle = track.first_send
+    while handle >= 0:
+        send = t.send_streams[handle]
+        following = send.next_of_track
+        if send.paused:
+            counters.drop_paused += 1
+            send.synchronised = 0
+        elif padding_only:
+            if send.receive == receive and send.synchronised and packet.sequence > send.last_in:
+                skip(t.sent[handle], send, stream, packet.sequence)
+        else:
+            out_number = admit(t, handle, send, receive, stream, packet)
+            if out_number >= 0:
+                emit(t, handle, send, row, packet, out_number)
+        handle = following
+
+
+@kernel
+def admit(t: Tables, handle: int, send: Any, receive: int, stream: Any, packet: Any) -> int:
+    """The number under which a subscription gets this packet, or NONE if it does not get it."""
+    counters = t.counters[0]
+    descriptor = t.descriptor[0]
+    if not can_send(t.transports[send.transport]):
+        send.synchronised = 0
+        return NONE
+    if send.receive != receive and not (may_switch(send, stream, descriptor) and switch(t, send, receive, stream, packet)):
+        return NONE
+    if not send.synchronised or send.epoch != stream.epoch:
+        if stream.kind == MediaKind.VIDEO and not descriptor.key_frame:
+            want_key_frame(t, receive)
+            counters.drop_waiting_key_frame += 1
+            return NONE
+        synchronise(send, stream, packet, descriptor)
+    if packet.sequence <= send.last_in:
+        number = find_reserved(t.sent[handle], send, packet.sequence * 4 + stream.encoding)
+        if number < 0:
+            counters.drop_late += 1
+        return number
+    if not takes_format(send, packet.format):
+        counters.drop_payload_type += 1
+        skip(t.sent[handle], send, stream, packet.sequence)
+        return NONE
+    if stream.kind == MediaKind.VIDEO:
+        verdict = filter_layers(send, descriptor)
+        if verdict == WAIT_FOR_KEY_FRAME:
+            want_key_frame(t, receive)
+        if verdict != PASS:
+            counters.drop_layer += 1
+            skip(t.sent[handle], send, stream, packet.sequence)
+            return NONE
+        report_layers(t, handle, send, stream)
+    reserve(t.sent[handle], send, stream, packet.sequence)
+    return send.last_out
+
+
+@kernel
+def switch(t: Tables, send: Any, receive: int, stream: Any, packet: Any) -> bool:
+    """Go over to another encoding of the track with its key frame; timestamps meet by the publisher's reports (RFC 3550 §6.4.1)."""
+    if send.started:
+        elapsed = (t.state[0].now - send.last_send) * send.clock_rate // 1_000_000
+        expected = send.last_timestamp + max(elapsed, 1)
+        old = t.receive_streams[send.receive] if send.receive >= 0 else stream
+        if stream.report_known and old.report_known and send.receive >= 0:
+            ntp = stream.report_ntp
+            old_clock = old.report_rtp + old.timestamp_shift
+            new_clock = stream.report_rtp + stream.timestamp_shift
+            aligned = old_clock + (ntp - old.report_ntp) * send.clock_rate // 1_000_000 - new_clock
+            candidate = packet.timestamp + aligned + send.timestamp_offset
+            ahead = (candidate - send.last_timestamp) & 0xFFFFFFFF
+            if 0 < ahead < 2 * max(elapsed, 0) + send.clock_rate:
+                expected = candidate
+        send.timestamp_offset = (expected - packet.timestamp) & 0xFFFFFFFF
+    send.receive = receive
+    send.synchronised = 0
+    return True
+
+
+@kernel
+def synchronise(send: Any, stream: Any, packet: Any, descriptor: Any) -> None:
+    """Let this packet follow directly on the last one that was sent, or be the first."""
+    if not send.started:
+        send.started = 1
+        send.last_out = send.first_sequence + 65535
+        send.first_out = send.last_out + 1
+        send.timestamp_offset = (send.first_timestamp - packet.timestamp) & 0xFFFFFFFF
+    send.last_in = packet.sequence - 1
+    send.epoch = stream.epoch
+    send.synchronised = 1
+    if stream.kind == MediaKind.VIDEO:
+        synchronise_picture(send, descriptor)
+
+
+@kernel
+def reserve(sent: Any, send: Any, stream: Any, sequence: int) -> None:
+    """Give `sequence` the next number, and the numbers before it to the packets that are missing between."""
+    first = max(send.last_in + 1, sequence - SENT + 1)
+    send.last_out += first - send.last_in - 1
+    picture = (send.picture_offset & 0xFFFF) | ((send.tl0_offset & 0xFF) << 16)
+    for number in range(first, sequence + 1):
+        send.last_out += 1
+        entry = sent[send.last_out & (SENT - 1)]
+        entry.source = number * 4 + stream.encoding
+        entry.sent = 0
+        entry.resent = 0
+        entry.timestamp_offset = send.timestamp_offset
+        entry.picture = picture
+    send.last_in = sequence
+
+
+@kernel
+def skip(sent: Any, send: Any, stream: Any, sequence: int) -> None:
+    """Let `sequence` go without a number; what is missing before it keeps theirs."""
+    if sequence - 1 > send.last_in:
+        reserve(sent, send, stream, sequence - 1)
+    send.last_in = sequence
+
+
+@kernel
+def find_reserved(sent: Any, send: Any, source: int) -> int:
+    """The number that was kept free for a late packet, or NONE.
+
+    Numbers lag behind the received ones by what was skipped, so the search starts where nothing had been and goes up.
+    """
+    number = max(send.last_out - (send.last_in - (source >> 2)), send.last_out - SENT + 1, send.first_out)
+    while number <= send.last_out:
+        entry = sent[number & (SENT - 1)]
+        if entry.source == source:
+            return number if entry.sent == 0 else NONE
+        if entry.source & 3 == source & 3 and entry.source > source:
+            return NONE
+        number += 1
+    return NONE
+
+
+@kernel
+def emit(t: Tables, handle: int, send: Any, row: Any, packet: Any, number: int) -> None:
+    """Write, protect and queue one packet of a subscription."""
+    counters = t.counters[0]
+    state = t.state[0]
+    slot = claim_slot(t)
+    if slot < 0:
+        return
+    entry = t.sent[handle, number & (SENT - 1)]
+    descriptor = t.descriptor[0]
+    marker = packet.marker
+    if send.spatial >= 0 and descriptor.end_of_frame:
+        stream = t.receive_streams[send.receive]
+        marker |= descriptor.spatial == min(send.spatial, stream.spatial_seen)
+    length = write_packet(t, slot, send, entry, row, packet, number, marker, NONE)
+    if length == 0 or length + SRTP_OVERHEAD > MAX_PACKET:
+        counters.drop_too_long += 1
+        return
+    entry.sent = state.now
+    entry.picture = (entry.picture & PICTURE_MASK) | (np.int64(marker) << MARKER_SHIFT)
+    if not queue(t, slot, send.transport, length, 0):
+        return
+    counters.packets_out += 1
+    counters.bytes_out += length
+    send.packets += 1
+    send.bytes += length
+    send.octets += packet.payload_end - packet.payload_start
+    send.last_send = state.now
+    timestamp = (packet.timestamp + entry.timestamp_offset) & 0xFFFFFFFF
+    if number == send.last_out:
+        send.last_timestamp = timestamp
+        if descriptor.picture_id >= 0:
+            send.last_picture = (descriptor.picture_id + send.picture_offset) & 0x7FFF
+            send.last_tl0 = (descriptor.tl0 + send.tl0_offset) & 0xFF
+    if timestamp != send.frame_timestamp:
+        send.frame_timestamp = timestamp
+        send.frames += 1
+
+
+@kernel
+def takes_format(send: Any, index: int) -> bool:
+    """Whether a subscription takes a format; RED that it does not know is sent as the Opus that it carries."""
+    return send.payload_types[index] >= 0 or (index > 0 and send.kind == MediaKind.AUDIO and send.payload_types[0] >= 0)
+
+
+@kernel
+def report_layers(t: Tables, handle: int, send: Any, stream: Any) -> None:
+    """Tell the control plane when the layers that a subscription gets have changed."""
+    spatial = min(send.spatial, stream.spatial_seen) if send.spatial >= 0 else stream.encoding
+    temporal = min(send.temporal, stream.temporal_seen)
+    if spatial != send.reported_spatial or temporal != send.reported_temporal:
+        send.reported_spatial = spatial
+        send.reported_temporal = temporal
+        push_event(t, LAYERS_CHANGED, handle, spatial, temporal)

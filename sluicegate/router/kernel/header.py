@@ -1,0 +1,125 @@
+"""The RTP header (RFC 3550 §5.1) and its extension elements (RFC 8285), read into a `PACKET` record."""
+
+from typing import Any
+
+import numpy as np
+
+from sluicegate.compiled import kernel
+
+RTP_HEADER = 12
+ONE_BYTE_PROFILE = 0xBEDE
+TWO_BYTE_PROFILE = 0x100  # upper 12 bits; the lower four are application bits
+ELEMENTS = 16
+
+
+@kernel
+def read_16(row: Any, offset: int) -> int:
+    """16 bits, big endian, of a row that is known to hold them."""
+    return (np.int64(row[offset]) << 8) | np.int64(row[offset + 1])
+
+
+@kernel
+def read_32(row: Any, offset: int) -> int:
+    """32 bits, big endian, of a row that is known to hold them."""
+    return (read_16(row, offset) << 16) | read_16(row, offset + 2)
+
+
+@kernel
+def write_16(row: Any, offset: int, value: int) -> None:
+    row[offset] = (value >> 8) & 0xFF
+    row[offset + 1] = value & 0xFF
+
+
+@kernel
+def write_24(row: Any, offset: int, value: int) -> None:
+    row[offset] = (value >> 16) & 0xFF
+    write_16(row, offset + 1, value)
+
+
+@kernel
+def write_32(row: Any, offset: int, value: int) -> None:
+    write_16(row, offset, value >> 16)
+    write_16(row, offset + 2, value)
+
+
+@kernel
+def parse_header(row: Any, length: int, packet: Any) -> bool:
+    """Read the header of the decrypted RTP packet `row[:length]`; False if it is not one."""
+    if length < RTP_HEADER or np.int64(row[0]) >> 6 != 2:
+        return False
+    first = np.int64(row[0])
+    packet.length = length
+    packet.marker = np.int64(row[1]) >> 7
+    packet.payload_type = np.int64(row[1]) & 0x7F
+    packet.sequence = read_16(row, 2)
+    packet.timestamp = read_32(row, 4)
+    packet.ssrc = read_32(row, 8)
+    packet.recovered = 0
+    packet.elements[:] = 0
+    offset = RTP_HEADER + 4 * (first & 0x0F)
+    if offset > length:
+        return False
+    if first & 0x10:
+        if offset + 4 > length:
+            return False
+        profile = read_16(row, offset)
+        end = offset + 4 + 4 * read_16(row, offset + 2)
+        if end > length:
+            return False
+        if profile == ONE_BYTE_PROFILE:
+            parse_one_byte(row, offset + 4, end, packet.elements)
+        elif profile >> 4 == TWO_BYTE_PROFILE:
+            parse_two_byte(row, offset + 4, end, packet.elements)
+        offset = end
+    packet.payload_start = offset
+    packet.payload_end = length
+    if first & 0x20:  # the last byte counts the padding, itself included
+        if offset >= length:
+            return False
+        padding = np.int64(row[length - 1])
+        if padding == 0 or offset + padding > length:
+            return False
+        packet.payload_end = length - padding
+    return True
+
+
+@kernel
+def parse_one_byte(row: Any, offset: int, end: int, elements: Any) -> None:
+    """One-byte elements; id 0 is padding, id 15 ends, and so does an element that claims more than there is."""
+    while offset < end:
+        identifier = np.int64(row[offset]) >> 4
+        if identifier == 0:
+            offset += 1
+            continue
+        length = (np.int64(row[offset]) & 0x0F) + 1
+        if identifier == 15 or offset + 1 + length > end:
+            return
+        elements[identifier] = (offset + 1) * 256 + length
+        offset += 1 + length
+
+
+@kernel
+def parse_two_byte(row: Any, offset: int, end: int, elements: Any) -> None:
+    """Two-byte elements; id 0 is padding, and an element that claims more than there is ends the walk."""
+    while offset < end:
+        identifier = np.int64(row[offset])
+        if identifier == 0:
+            offset += 1
+            continue
+        if offset + 2 > end:
+            return
+        length = np.int64(row[offset + 1])
+        if offset + 2 + length > end:
+            return
+        if identifier < ELEMENTS:
+            elements[identifier] = (offset + 2) * 256 + length
+        offset += 2 + length
+
+
+@kernel
+def pack_text(row: Any, offset: int, length: int, words: Any) -> None:
+    """Put up to 16 bytes of a MID or RID into two words, so that they compare as integers: little endian, zero padded."""
+    words[0] = 0
+    words[1] = 0
+    for index in range(min(length, 16)):
+        words[index >> 3] |= np.int64(row[offset + index]) << (8 * (index & 7))

@@ -1,0 +1,434 @@
+"""From a datagram to a packet of a known stream: classify, look up, unprotect, place in sequence, remember.
+
+    first byte 0–3 STUN ─▶ punted    20–63 DTLS ─▶ punted if its address is bound    128–191 ─▶ RTP or RTCP (RFC 7983, 5761)
+
+No state comes into being for a packet that did not authenticate, and a transport's authenticated SSRCs are bounded.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from sluicegate.compiled import kernel
+from sluicegate.router.kernel.header import pack_text, parse_header, read_16, read_32, write_16, write_32
+from sluicegate.router.kernel.maps import (
+    adopt_stray,
+    find_transport,
+    note_stray,
+    parse_name,
+    stream_slot,
+    unbind_stream,
+)
+from sluicegate.router.kernel.repair import schedule_repair, want_key_frame
+from sluicegate.router.kernel.rings import push_event, push_punt
+from sluicegate.router.native import call
+from sluicegate.router.tables import (
+    HISTORY,
+    MAX_FORMATS,
+    MAX_PACKET,
+    NEVER,
+    NONE,
+    SLOT_BYTES,
+    Tables,
+)
+from sluicegate.rtp.names import MediaKind
+
+STREAM_STARTED, LAYERS_CHANGED, BYE_RECEIVED = 1, 2, 3
+
+MAX_STREAMS = 256
+"""Authenticated SSRCs of one transport, known to the session or not: libsrtp keeps state for each."""
+
+MAX_DROPOUT = 3000
+"""A greater jump ahead is a restart (RFC 3550 A.1)."""
+MAX_NACKED_GAP = 400
+"""A greater gap is not asked for packet by packet: a key frame mends it sooner. Below HISTORY."""
+
+FIRST_NACK_US = 10_000
+"""How long a packet may merely be late. Lower: reordered packets are asked for in vain. Higher: repair comes later."""
+
+POLICE_PACKETS = 10_000
+"""Packets a second that one transport may send on average, and at once: twenty times what two 2.5 Mbps videos need."""
+
+AUTHENTICATION_FAILED, REPLAY_FAILED, REPLAY_OLD = 7, 9, 10  # srtp_err_status_t
+SRTP_MINIMUM = 22  # header and the shortest tag
+SRTCP_MINIMUM = 22  # header, index and the shortest tag
+
+
+@kernel
+def classify(t: Tables, index: int, serial: int, length: int, truncated: int) -> int:
+    """Sort one received datagram; what is not media is punted or dropped.
+
+    The transport if it is media of a bound address whose transport has keys, else NONE.
+    """
+    counters = t.counters[0]
+    row = t.arena[serial & (len(t.arena) - 1)]
+    counters.bytes_in += length
+    if truncated or length > MAX_PACKET:
+        counters.drop_truncated += 1
+        return NONE
+    if length < 1 or not parse_name(t.arena_names[index], t.scratch):
+        counters.drop_unclassified += 1
+        return NONE
+    handle = find_transport(t.addresses, t.scratch[0], t.scratch[1], t.scratch[2])
+    first = np.int64(row[0])
+    if first <= 3 or (20 <= first <= 63 and handle >= 0):
+        push_punt(t, row, length, t.arena_names[index], handle)
+        return NONE
+    if first < 128 or first > 191:
+        counters.drop_unclassified += 1
+        return NONE
+    if handle < 0:
+        counters.drop_unknown_address += 1
+        return NONE
+    transport = t.transports[handle]
+    if transport.receive_session == 0:
+        counters.drop_no_keys += 1
+        return NONE
+    return handle
+
+
+@kernel
+def police(transport: Any, now: int) -> bool:
+    """A token bucket over the packets of one transport; False if this one is too many."""
+    if transport.police_at == 0:
+        transport.police_at = now
+        transport.police_budget = POLICE_PACKETS
+    earned = (now - transport.police_at) * POLICE_PACKETS // 1_000_000
+    if earned > 0:
+        transport.police_at = now
+        transport.police_budget = min(POLICE_PACKETS, transport.police_budget + earned)
+    if transport.police_budget <= 0:
+        transport.policed += 1
+        return False
+    transport.police_budget -= 1
+    return True
+
+
+@kernel
+def unprotect(t: Tables, transport: Any, function: int, serial: int, length: int) -> int:
+    """Authenticate and decrypt a datagram in its arena slot; its new length, or 0 when it was dropped and counted."""
+    counters = t.counters[0]
+    address = t.pointers[0].arena + (serial & (len(t.arena) - 1)) * SLOT_BYTES
+    t.scratch[0] = length
+    status = call(function, transport.receive_session, address, t.pointers[0].scratch, 0, 0)
+    if status == 0:
+        transport.last_receive = t.state[0].now
+        transport.packets_received += 1
+        transport.bytes_received += length
+        return t.scratch[0] & 0xFFFFFFFF
+    if status == REPLAY_FAILED or status == REPLAY_OLD:
+        counters.drop_replay += 1
+        transport.replays += 1
+    else:
+        counters.drop_authentication += 1
+        transport.authentication_failures += 1
+    return 0
+
+
+@kernel
+def receive_rtp(t: Tables, handle: int, serial: int, length: int) -> int:
+    """Take one RTP datagram into `t.packet`; the receive stream that it belongs to, or NONE when there is nothing to forward."""
+    counters = t.counters[0]
+    transport = t.transports[handle]
+    row = t.arena[serial & (len(t.arena) - 1)]
+    now = t.state[0].now
+    if length < SRTP_MINIMUM:
+        counters.drop_malformed += 1
+        return NONE
+    if not police(transport, now):
+        counters.drop_policed += 1
+        return NONE
+    slot = stream_slot(t.stream_keys, handle, read_32(row, 8))
+    if slot < 0 and transport.stream_count >= MAX_STREAMS:
+        counters.drop_stream_limit += 1
+        return NONE
+    length = unprotect(t, transport, t.native[0].srtp_unprotect, serial, length)
+    if length == 0:
+        return NONE
+    packet = t.packet[0]
+    if not parse_header(row, length, packet):
+        counters.drop_malformed += 1
+        return NONE
+    packet.serial = serial
+    if transport.transport_cc_id:
+        note_arrival(t, handle, transport, packet, row)
+    if slot < 0:
+        if not note_stray(t.stream_keys, handle, transport, packet.ssrc):
+            return NONE
+        slot = stream_slot(t.stream_keys, handle, packet.ssrc)
+    key = t.stream_keys[slot]
+    if key.receive < 0 and not recognise(t, handle, transport, slot, row, packet):
+        counters.drop_unknown_stream += 1
+        return NONE
+    transport.remb_bytes += length
+    if key.rtx:
+        return receive_rtx(t, key.receive, row, packet)
+    return place(t, key.receive, packet, row)
+
+
+@kernel
+def note_arrival(t: Tables, handle: int, transport: Any, packet: Any, row: Any) -> None:
+    """Remember when a transport-wide sequence number arrived, for the feedback that is due soon."""
+    element = packet.elements[transport.transport_cc_id]
+    if element & 0xFF != 2:
+        return
+    sequence = read_16(row, element >> 8)
+    mask = len(t.arrivals[handle]) - 1
+    if transport.cc_started == 0:
+        transport.cc_started = 1
+        transport.cc_base = sequence + 65536
+        transport.cc_max = sequence + 65535
+        t.feedback_due[handle] = t.state[0].now + 50_000
+    delta = ((sequence - transport.cc_max) & 0xFFFF) - (((sequence - transport.cc_max) & 0x8000) << 1)
+    extended = transport.cc_max + delta
+    if delta > mask:  # nothing of what is remembered matters any more
+        transport.cc_base = extended
+        transport.cc_max = extended - 1
+        delta = 1
+    if delta > 0:
+        for missing in range(transport.cc_max + 1, extended):
+            t.arrivals[handle, missing & mask] = NONE
+        transport.cc_max = extended
+    elif extended < transport.cc_base or extended <= transport.cc_max - mask:
+        return
+    t.arrivals[handle, extended & mask] = t.state[0].now
+    transport.cc_media_ssrc = packet.ssrc
+    if t.feedback_due[handle] == NEVER:
+        t.feedback_due[handle] = t.state[0].now + 50_000
+    t.state[0].next_due = min(t.state[0].next_due, t.feedback_due[handle])
+
+
+@kernel
+def recognise(t: Tables, handle: int, transport: Any, slot: int, row: Any, packet: Any) -> bool:
+    """Find the stream of a stray SSRC by its MID and RID, and bind it."""
+    words = t.scratch
+    element = packet.elements[transport.mid_id]
+    mid_length = element & 0xFF
+    if mid_length == 0:
+        return False
+    pack_text(row, element >> 8, mid_length, words[0:2])
+    rid = packet.elements[transport.rid_id]
+    repaired = packet.elements[transport.repaired_rid_id]
+    index = transport.first_expectation
+    while index >= 0:
+        expected = t.expectations[index]
+        index = expected.next
+        if expected.mid_length != mid_length or expected.mid_low != words[0] or expected.mid_high != words[1]:
+            continue
+        stream = t.receive_streams[expected.receive]
+        rtx = packet.payload_type == stream.rtx_payload_type
+        if not rtx and not has_format(stream, packet.payload_type):
+            continue
+        if expected.rid_length:
+            element = repaired if rtx and repaired else rid
+            pack_text(row, element >> 8, element & 0xFF, words[2:4])
+            if expected.rid_length != element & 0xFF or expected.rid_low != words[2] or expected.rid_high != words[3]:
+                continue
+        rebind(t, handle, transport, slot, expected.receive, np.int64(rtx))
+        return True
+    return False
+
+
+@kernel
+def has_format(stream: Any, payload_type: int) -> bool:
+    """Whether a payload type is one of the stream's media formats."""
+    for index in range(MAX_FORMATS):  # noqa: SIM110 (compiled code has no generator expressions)
+        if stream.payload_types[index] == payload_type:
+            return True
+    return False
+
+
+@kernel
+def rebind(t: Tables, handle: int, transport: Any, slot: int, receive: int, rtx: int) -> None:
+    """Make a stray SSRC the one that a receive stream now comes with; a change of the media SSRC starts a new epoch."""
+    key = t.stream_keys[slot]
+    stream = t.receive_streams[receive]
+    adopt_stray(t.stream_keys, transport, slot)
+    key.receive = receive
+    key.rtx = rtx
+    known = stream.rtx_ssrc if rtx else stream.ssrc
+    if known >= 0:  # it has authenticated, so it goes on counting
+        unbind_stream(t.stream_keys, handle, known)
+    if rtx:
+        stream.rtx_ssrc = key.ssrc
+        return
+    stream.ssrc = key.ssrc
+    if stream.started:
+        stream.started = 2  # the next packet continues the numbering of the stream that this one replaces
+
+
+@kernel
+def receive_rtx(t: Tables, receive: int, row: Any, packet: Any) -> int:
+    """Put a retransmitted packet (RFC 4588 §4) back into the form it first had, in place."""
+    counters = t.counters[0]
+    stream = t.receive_streams[receive]
+    if packet.payload_end - packet.payload_start < 2 or stream.ssrc < 0 or not stream.started:
+        counters.drop_padding += 1  # a probe: RTX padding carries no original sequence number
+        return NONE
+    original = read_16(row, packet.payload_start)
+    for offset in range(packet.payload_start, packet.payload_end - 2):
+        row[offset] = row[offset + 2]
+    row[0] = np.int64(row[0]) & 0xDF  # the padding stays behind
+    row[1] = (packet.marker << 7) | stream.payload_types[0]
+    write_16(row, 2, original)
+    write_32(row, 8, stream.ssrc)
+    packet.payload_end -= 2
+    packet.length = packet.payload_end
+    packet.payload_type = stream.payload_types[0]
+    packet.sequence = original
+    packet.ssrc = stream.ssrc
+    packet.recovered = 1
+    return place(t, receive, packet, row)
+
+
+@kernel
+def place(t: Tables, receive: int, packet: Any, row: Any) -> int:
+    """Extend the sequence number, keep statistics and history; the stream, or NONE for what must not go on."""
+    counters = t.counters[0]
+    stream = t.receive_streams[receive]
+    now = t.state[0].now
+    packet.format = NONE
+    for index in range(MAX_FORMATS):
+        if stream.payload_types[index] == packet.payload_type:
+            packet.format = index
+    if packet.format < 0:
+        counters.drop_payload_type += 1
+        return NONE
+    if not extend_sequence(t, receive, stream, packet):
+        counters.drop_late += 1
+        return NONE
+    entry = t.history[receive, packet.sequence & (HISTORY - 1)]
+    if packet.sequence <= stream.max_sequence and entry.sequence == packet.sequence:
+        if entry.serial >= 0:
+            stream.duplicates += 1
+            counters.drop_duplicate += 1
+            return NONE
+        if entry.next_nack < NEVER:
+            stream.missing -= 1
+        if packet.recovered:
+            stream.retransmissions += 1
+    elif packet.sequence > stream.max_sequence:
+        note_gap(t, receive, stream, packet.sequence)
+        stream.max_sequence = packet.sequence
+    entry.sequence = packet.sequence
+    entry.serial = packet.serial
+    entry.length = packet.length
+    entry.next_nack = NEVER
+    count(stream, packet, row, now)
+    return receive
+
+
+@kernel
+def extend_sequence(t: Tables, receive: int, stream: Any, packet: Any) -> bool:
+    """Replace the 16-bit number by one that never wraps and never jumps: a restart goes on where the stream was."""
+    raw = packet.sequence
+    if stream.started == 0 or stream.started == 2:
+        if packet.recovered:
+            return False
+        start_stream(t, receive, stream, packet)
+        return True
+    highest = (stream.max_sequence - stream.sequence_shift) & 0xFFFF
+    delta = ((raw - highest) & 0xFFFF) - (((raw - highest) & 0x8000) << 1)
+    if delta > MAX_DROPOUT or delta <= -MAX_DROPOUT:
+        if packet.recovered:
+            return False
+        if raw != stream.bad_sequence:  # two in a row make a restart, one is an accident
+            stream.bad_sequence = (raw + 1) & 0xFFFF
+            return False
+        start_stream(t, receive, stream, packet)
+        return True
+    stream.bad_sequence = NONE
+    packet.sequence = stream.max_sequence + delta
+    packet.timestamp = (packet.timestamp + stream.timestamp_shift) & 0xFFFFFFFF
+    return delta > -HISTORY
+
+
+@kernel
+def start_stream(t: Tables, receive: int, stream: Any, packet: Any) -> None:
+    """Begin the numbering, or go on with it after a change of SSRC or a restart by the publisher."""
+    raw = packet.sequence
+    now = t.state[0].now
+    if stream.started == 0:
+        stream.sequence_shift = 65536
+        stream.timestamp_shift = 0
+        packet.sequence = raw + 65536
+        stream.max_sequence = packet.sequence - 1
+    else:
+        packet.sequence = stream.max_sequence + 1
+        stream.sequence_shift = packet.sequence - raw
+        elapsed = (now - stream.last_packet) * stream.clock_rate // 1_000_000
+        expected = stream.last_timestamp + max(elapsed, 1)
+        stream.timestamp_shift = (expected - packet.timestamp) & 0xFFFFFFFF
+        stream.epoch += 1
+        for index in range(HISTORY):
+            t.history[receive, index].next_nack = NEVER
+        stream.missing = 0
+    packet.timestamp = (packet.timestamp + stream.timestamp_shift) & 0xFFFFFFFF
+    stream.started = 1
+    stream.base_sequence = packet.sequence
+    stream.received = 0
+    stream.expected_prior = 0
+    stream.received_prior = 0
+    stream.bad_sequence = NONE
+    stream.transit = NEVER
+    stream.report_known = 0
+    push_event(t, STREAM_STARTED, stream.track, stream.encoding, stream.ssrc)
+
+
+@kernel
+def note_gap(t: Tables, receive: int, stream: Any, sequence: int) -> None:
+    """Mark the numbers that were skipped as missing, and have them asked for soon, unless they are too many."""
+    state = t.state[0]
+    gap = sequence - stream.max_sequence - 1
+    history = t.history[receive]
+    if gap == 0:
+        forget(stream, history[sequence & (HISTORY - 1)])
+        return
+    ask = stream.nack and gap <= MAX_NACKED_GAP
+    for missing in range(max(stream.max_sequence + 1, sequence - HISTORY + 1), sequence):
+        entry = history[missing & (HISTORY - 1)]
+        forget(stream, entry)
+        entry.sequence = missing
+        entry.serial = NONE
+        entry.tries = 0
+        entry.next_nack = state.now + FIRST_NACK_US if ask else NEVER
+    forget(stream, history[sequence & (HISTORY - 1)])
+    if ask:
+        if stream.missing == 0:
+            stream.missing_from = stream.max_sequence + 1
+        stream.missing += gap
+        schedule_repair(t, receive, state.now + FIRST_NACK_US)
+    elif stream.kind == MediaKind.VIDEO:
+        want_key_frame(t, receive)
+
+
+@kernel
+def forget(stream: Any, entry: Any) -> None:
+    """A history entry is about to be used again: if it was being asked for, no longer."""
+    if entry.next_nack < NEVER:
+        stream.missing -= 1
+        entry.next_nack = NEVER
+
+
+@kernel
+def count(stream: Any, packet: Any, row: Any, now: int) -> None:
+    """Statistics of one packet: RFC 3550 A.8 jitter (only of packets that came by themselves), frames, voice level."""
+    stream.packets += 1
+    stream.received += 1
+    stream.bytes += packet.payload_end - packet.payload_start
+    if not packet.recovered:
+        transit = now * stream.clock_rate // 1_000_000 - packet.timestamp
+        if stream.transit != NEVER:
+            difference = abs(transit - stream.transit) & 0xFFFFFFFF
+            difference = min(difference, (1 << 32) - difference)
+            stream.jitter_q4 += difference - ((stream.jitter_q4 + 8) >> 4)
+        stream.transit = transit
+        stream.last_packet = now
+        stream.last_timestamp = packet.timestamp
+    if packet.timestamp != stream.frame_timestamp:
+        stream.frame_timestamp = packet.timestamp
+        stream.frames += 1
+    element = packet.elements[stream.audio_level_id]
+    if element:
+        stream.level_sum += np.int64(row[element >> 8]) & 0x7F
+        stream.level_count += 1

@@ -1,0 +1,159 @@
+"""One turn of the plane: commands, what has arrived, what is due, what must be sent; and the loop that turns without the GIL."""
+
+from sluicegate.compiled import kernel
+from sluicegate.router.kernel.apply import check_track, drain_commands
+from sluicegate.router.kernel.egress import flush
+from sluicegate.router.kernel.feedback import receive_rtcp
+from sluicegate.router.kernel.forward import forward
+from sluicegate.router.kernel.ingress import classify, receive_rtp
+from sluicegate.router.kernel.repair import repair
+from sluicegate.router.kernel.reports import report, send_transport_feedback
+from sluicegate.router.kernel.rings import wake_loop
+from sluicegate.router.native import call, fence
+from sluicegate.router.tables import BATCH, COMMAND_RING, NEVER, SLOT_BYTES, Tables
+
+CLOCK_MONOTONIC = 1
+MSG_DONTWAIT, MSG_TRUNC = 0x40, 0x20
+POLLIN = 1
+ROUNDS = 4
+"""Batches of one turn before timers and commands are looked at again."""
+TIMER_SPACING_US = 5_000
+"""Timers are looked through no more often than this."""
+LONGEST_SLEEP_MS = 1000
+NAME_ROOM = 28
+
+
+@kernel
+def read_clock(t: Tables) -> int:
+    """Monotonic microseconds."""
+    call(t.native[0].clock_gettime, CLOCK_MONOTONIC, t.pointers[0].time, 0, 0, 0)
+    return t.time[0] * 1_000_000 + t.time[1] // 1000
+
+
+@kernel
+def receive(t: Tables) -> int:
+    """One recvmmsg into the next arena slots; how many datagrams came."""
+    state = t.state[0]
+    mask = len(t.arena) - 1
+    for index in range(BATCH):
+        t.receive_iovecs[index].base = t.pointers[0].arena + ((state.cursor + index) & mask) * SLOT_BYTES
+        t.receive_messages[index].name_length = NAME_ROOM
+        t.receive_messages[index].flags = 0
+    count = call(t.native[0].recvmmsg, state.socket, t.pointers[0].receive_messages, BATCH, MSG_DONTWAIT, 0)
+    return max(count, 0)
+
+
+@kernel
+def process(t: Tables, count: int) -> None:
+    """Handle the `count` datagrams that stand in the next arena slots, and leave what they cause in the out arena."""
+    state = t.state[0]
+    counters = t.counters[0]
+    counters.batches += 1
+    counters.datagrams += count
+    t.batch_buckets[bucket(count, len(t.batch_buckets))] += 1
+    first = state.cursor
+    state.cursor += count
+    for index in range(count):
+        serial = first + index
+        message = t.receive_messages[index]
+        length = message.length
+        handle = classify(t, index, serial, length, message.flags & MSG_TRUNC)
+        if handle < 0:
+            continue
+        second = t.arena[serial & (len(t.arena) - 1), 1] & 0x7F if length > 1 else 0
+        if 64 <= second <= 95:
+            receive_rtcp(t, handle, serial, length)
+            continue
+        stream = receive_rtp(t, handle, serial, length)
+        if stream >= 0:
+            counters.packets_in += 1
+            forward(t, stream)
+
+
+@kernel
+def bucket(value: int, buckets: int) -> int:
+    """The number of bits of `value`, or the last bucket."""
+    bits = 0
+    while value > 0 and bits < buckets - 1:
+        value >>= 1
+        bits += 1
+    return bits
+
+
+@kernel
+def run_timers(t: Tables) -> None:
+    """Do what is due, and find out when something is due next."""
+    state = t.state[0]
+    now = state.now
+    state.next_due = NEVER
+    due = NEVER
+    for handle in range(state.streams_high):
+        if t.nack_due[handle] <= now:
+            repair(t, handle)
+        due = min(due, t.nack_due[handle])
+    for handle in range(state.transports_high):
+        if t.feedback_due[handle] <= now:
+            send_transport_feedback(t, handle)
+        if t.report_due[handle] <= now:
+            report(t, handle)
+        due = min(due, t.feedback_due[handle], t.report_due[handle])
+    for handle in range(state.tracks_high):
+        if t.check_due[handle] <= now:
+            check_track(t, handle)
+        due = min(due, t.check_due[handle])
+    state.next_due = max(min(state.next_due, due), now + TIMER_SPACING_US)
+
+
+@kernel
+def advance(t: Tables) -> None:
+    """What every turn does besides receiving: commands, timers, sending, waking the loop."""
+    state = t.state[0]
+    ring = t.rings[COMMAND_RING]
+    if ring.head != ring.tail:
+        drain_commands(t)
+    if state.next_due <= state.now:
+        run_timers(t)
+    if state.out_count:
+        flush(t)
+    wake_loop(t)
+
+
+@kernel
+def turn(t: Tables) -> None:
+    """Take what has arrived, in at most `ROUNDS` batches, and everything that is due."""
+    state = t.state[0]
+    state.now = read_clock(t)
+    began = state.now
+    busy = False
+    for _ in range(ROUNDS):
+        count = receive(t)
+        if count:
+            busy = True
+            process(t, count)
+            flush(t)
+        if count < BATCH:
+            break
+        state.now = read_clock(t)
+    advance(t)
+    counters = t.counters[0]
+    counters.turns += 1
+    if busy:
+        spent = read_clock(t) - began
+        counters.turn_us += spent
+        counters.longest_turn_us = max(counters.longest_turn_us, spent)
+        t.turn_buckets[bucket(spent, len(t.turn_buckets))] += 1
+
+
+@kernel
+def run(t: Tables) -> None:
+    """Turn until told to stop: sleep in poll(2) on the socket and on the command wake-up, never on the GIL."""
+    state = t.state[0]
+    t.poll[0] = state.socket | (POLLIN << 32)
+    t.poll[1] = state.wake_down | (POLLIN << 32)
+    while state.stop == 0:
+        wait = min((state.next_due - state.now + 999) // 1000, LONGEST_SLEEP_MS)
+        if call(t.native[0].poll, t.pointers[0].poll, 2, max(wait, 0), 0, 0) > 0 and (t.poll[1] >> 48) & POLLIN:
+            call(t.native[0].read, state.wake_down, t.pointers[0].scratch, 8, 0, 0)
+            t.rings[COMMAND_RING].signalled = 0
+            fence()
+        turn(t)

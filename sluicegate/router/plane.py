@@ -1,0 +1,357 @@
+"""One packet plane as the control plane sees it: handles, commands down, events and punted datagrams up, figures to read.
+
+Everything here runs on the event loop's thread. The tables are the plane's own; they are read for statistics (64-bit fields, so a
+value is never torn) and written by nobody but the plane.
+"""
+
+import contextlib
+import math
+import os
+import socket
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any, NewType, TypeVar
+
+
+
+from sluicegate.clock import NTP_EPOCH_OFFSET, monotonic, wall
+from sluicegate.errors import Unavailable
+from sluicegate.router import commands as cmd
+from sluicegate.router import events as ev
+from sluicegate.router.encoding import address_of, encode, words
+from sluicegate.router.handle import handle
+from sluicegate.router.kernel import apply, ingress
+from sluicegate.router.native import eventfd
+from sluicegate.router.sockets import offers_gso, open_socket
+from sluicegate.router.tables import (
+    COMMAND_RING,
+    COUNTERS,
+    EVENT_RING,
+    NAME_BYTES,
+    NONE,
+    PUNT_RING,
+    RECEIVE_STREAM,
+    SEND_STREAM,
+    TRANSPORT,
+    Capacities,
+    make_tables,
+    row_type,
+)
+from sluicegate.rtp.srtp import open_sessions, session_pointer
+
+H = TypeVar("H", bound=int)
+ReceiveHandle = NewType("ReceiveHandle", int)
+
+_TransportRow = row_type("_TransportRow", TRANSPORT)
+_ReceiveRow = row_type("_ReceiveRow", RECEIVE_STREAM)
+_SendRow = row_type("_SendRow", SEND_STREAM)
+
+DatagramHandler = Callable[[bytes, cmd.Address, cmd.TransportHandle | None], None]
+EventHandler = Callable[[ev.PlaneEvent], None]
+
+
+class Handles:
+    """Free rows of one table, the longest unused first, so that a stale handle shows before it is somebody else's."""
+
+    def __init__(self, name: str, capacity: int) -> None:
+        self._name = name
+        self._free = deque(range(capacity))
+        self.capacity = capacity
+
+    @property
+    def used(self) -> int:
+        return self.capacity - len(self._free)
+
+    def allocate(self) -> int:
+        """A free row; `Unavailable` when there is none."""
+        if not self._free:
+            raise Unavailable(f"this node has no room for more {self._name}", retry_after=5)
+        return self._free.popleft()
+
+    def free(self, handle: int) -> None:
+        self._free.append(handle)
+
+
+class Plane:
+    """The control side of one plane: one UDP port, one set of tables."""
+
+    def __init__(
+        self, index: int = 0, *, host: str = "127.0.0.1", ports: Iterable[int] = (0,), capacities: Capacities | None = None
+    ) -> None:
+        self.index = index
+        self.capacities = capacities or Capacities()
+        self.socket = open_socket(host, ports)
+        self.port: int = self.socket.getsockname()[1]
+        self.tables = make_tables(self.capacities)
+        self.handle = handle(self.tables)
+        """What the kernel's entries are called with."""
+        self.on_datagram: _TransportRow = row_type("_TransportRow", TRANSPORT)
+_ReceiveRow = row_type("_ReceiveRow", RECEIVE_STREAM)
+_SendRow = row_type("_SendRow", SEND_STREAM)
+
+DatagramHandler = lambda data, address, transport: None
+        self.on_event: EventHandler = lambda event: None
+        self._transports = Handles("transports", self.capacities.transports)
+        self._tracks = Handles("tracks", self.capacities.tracks)
+        self._sends = Handles("subscriptions", self.capacities.send_streams)
+        self._receives = Handles("received streams", self.capacities.receive_streams)
+        self._streams: dict[int, tuple[int, ...]] = {}
+        self._rids: dict[int, str | None] = {}
+        self._sessions: dict[int, tuple[Any, Any]] = {}
+        self._retired: deque[tuple[int, Any]] = deque()
+        self._backlog: deque[list[int]] = deque()
+        self.wake_down, self.wake_up = eventfd(), eventfd()
+        state = self.tables.state[0]
+        state.socket = self.socket.fileno()
+        state.wake_down, state.wake_up = self.wake_down, self.wake_up
+        state.gso = offers_gso(self.socket)
+        state.ntp_offset = int((wall() + NTP_EPOCH_OFFSET - monotonic()) * 1_000_000)
+
+    # ── commands ──
+
+    def allocate_transport(self) -> cmd.TransportHandle:
+        return cmd.TransportHandle(self._transports.allocate())
+
+    def allocate_track(self) -> cmd.TrackHandle:
+        return cmd.TrackHandle(self._tracks.allocate())
+
+    def allocate_send(self) -> cmd.SendHandle:
+        return cmd.SendHandle(self._sends.allocate())
+
+    def submit(self, *commands: cmd.Command) -> None:
+        """Queue commands for the plane, which applies them in this order, usually within a millisecond."""
+        for command in commands:
+            match command:
+                case cmd.InstallKeys(transport, keys):
+                    sessions = open_sessions(keys)
+                    self._retire(transport)
+                    self._sessions[transport] = sessions
+                    pointers = [session_pointer(session) for session in sessions]
+                    self._backlog.append(words(apply.INSTALL_KEYS, transport, *pointers))
+                    continue
+                case cmd.AddTrack(track, media=media):
+                    handles: list[int] = []
+                    try:
+                        for encoding in media.encodings:
+                            handles.append(self._receives.allocate())
+                            self._rids[handles[-1]] = encoding.rid
+                    except Unavailable:
+                        for handle in handles:
+                            self._receives.free(handle)
+                        self._tracks.free(track)
+                        raise
+                    self._streams[track] = tuple(handles)
+                case _:
+                    pass
+            streams = self._streams.get(command.track, ()) if isinstance(command, cmd.AddTrack) else ()
+            self._backlog.extend(encode(command, family=self.socket.family, streams=streams))
+            self._release(command)
+        self._pump()
+
+    def _release(self, command: cmd.Command) -> None:
+        """Free what a command gives back; whoever gets it next writes behind this command."""
+        match command:
+            case cmd.RemoveTransport(transport):
+                self._transports.free(transport)
+                self._retire(transport)
+            case cmd.RemoveTrack(track):
+                self._tracks.free(track)
+                for handle in self._streams.pop(track, ()):
+                    self._receives.free(handle)
+            case cmd.RemoveSubscription(send):
+                self._sends.free(send)
+
+    def _retire(self, transport: int) -> None:
+        """Keep a transport's SRTP sessions until the plane has passed the command that ends their use."""
+        sessions = self._sessions.pop(transport, None)
+        if sessions is not None:
+            self._retired.append((NONE, sessions))
+
+    def _pump(self) -> None:
+        """Write queued commands into the ring as far as it has room, and wake the plane."""
+        ring = self.tables.rings[COMMAND_RING]
+        size = len(self.tables.commands)
+        wrote = False
+        while self._backlog and int(ring.head) + len(self._backlog[0]) - int(ring.tail) <= size:
+            command = self._backlog.popleft()
+            start = int(ring.head) % size
+            room = min(len(command), size - start)
+            self.tables.commands[start : start + room] = command[:room]
+            if room < len(command):
+                self.tables.commands[: len(command) - room] = command[room:]
+            ring.head += len(command)
+            wrote = True
+        head = int(ring.head) if not self._backlog else NONE
+        if head >= 0:
+            self._retired = deque((head if at == NONE else at, sessions) for at, sessions in self._retired)
+        while self._retired and 0 <= self._retired[0][0] <= int(ring.tail):
+            self._retired.popleft()
+        if wrote and not ring.signalled:
+            ring.signalled = 1
+            os.eventfd_write(self.wake_down, 1)
+
+    @property
+    def idle(self) -> bool:
+        """Whether every submitted command has been applied."""
+        ring = self.tables.rings[COMMAND_RING]
+        return not self._backlog and int(ring.head) == int(ring.tail)
+
+    # ── up ──
+
+    def send_datagram(self, data: bytes, address: cmd.Address) -> None:
+        """Send one datagram of the control plane (STUN, DTLS); what the kernel refuses is dropped."""
+        host, port = address
+        if self.socket.family == socket.AF_INET6 and ":" not in host:
+            host = f"::ffff:{host}"
+        with contextlib.suppress(OSError):
+            self.socket.sendto(data, (host, port))
+
+    def drain(self) -> None:
+        """Hand on what came up; called when `wake_up` is readable, and by a slow timer."""
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self.wake_up)
+        self.tables.rings[EVENT_RING].signalled = 0
+        for event in self._take_events():
+            self.on_event(event)
+        for data, address, transport in self._take_punts():
+            self.on_datagram(data, address, transport)
+        self._pump()
+
+    def _take_events(self) -> list[ev.PlaneEvent]:
+        ring = self.tables.rings[EVENT_RING]
+        taken: list[ev.PlaneEvent] = []
+        while int(ring.tail) != int(ring.head):
+            kind, a, b, c = (int(word) for word in self.tables.events[int(ring.tail) % len(self.tables.events)][:4])
+            ring.tail += 1
+            if kind == ingress.STREAM_STARTED:
+                taken.append(ev.StreamStarted(cmd.TrackHandle(a), b, c))
+            elif kind == ingress.LAYERS_CHANGED:
+                taken.append(ev.LayersChanged(cmd.SendHandle(a), b, c))
+            elif kind == ingress.BYE_RECEIVED:
+                taken.append(ev.ByeReceived(cmd.TrackHandle(a), b))
+        return taken
+
+    def _take_punts(self) -> list[tuple[bytes, cmd.Address, cmd.TransportHandle | None]]:
+        ring = self.tables.rings[PUNT_RING]
+        taken = []
+        while int(ring.tail) != int(ring.head):
+            slot = int(ring.tail) % len(self.tables.punts)
+            length, transport = (int(word) for word in self.tables.punt_meta[slot])
+            data = self.tables.punts[slot, :length].tobytes()
+            address = address_of(self.tables.punt_names[slot, :NAME_BYTES].tobytes())
+            ring.tail += 1
+            taken.append((data, address, cmd.TransportHandle(transport) if transport >= 0 else None))
+        return taken
+
+    def close(self) -> None:
+        """Free the descriptors; the driver must have stopped."""
+        self.socket.close()
+        os.close(self.wake_down)
+        os.close(self.wake_up)
+        self._sessions.clear()
+        self._retired.clear()
+
+    # ── figures ──
+
+    def usage(self) -> dict[str, tuple[int, int]]:
+        """How many rows of each table are used, and of how many."""
+        pools = {"transports": self._transports, "tracks": self._tracks, "subscriptions": self._sends}
+        return {name: (pool.used, pool.capacity) for name, pool in pools.items()}
+
+    def counters(self) -> dict[str, int]:
+        """Totals since the start: `COUNTERS` without the drops."""
+        row = self.tables.counters[0]
+        return {name: int(row[name]) for name in COUNTERS.names or () if not name.startswith("drop_")}
+
+    def drops(self) -> dict[str, int]:
+        """Dropped packets by reason, since the start."""
+        row = self.tables.counters[0]
+        return {name[5:]: int(row[name]) for name in COUNTERS.names or () if name.startswith("drop_")}
+
+    def turn_histogram(self) -> list[tuple[float, int]]:
+        """Turns that took packets, by length: (upper bound in seconds, cumulative count), the last bound infinite."""
+        return _cumulative(self.tables.turn_buckets, 1e-6)
+
+    def batch_histogram(self) -> list[tuple[float, int]]:
+        """Batches by size: (upper bound in datagrams, cumulative count), the last bound infinite."""
+        return _cumulative(self.tables.batch_buckets, 1.0)
+
+    def take_longest_turn(self) -> float:
+        """The longest turn since the last call, in seconds."""
+        row = self.tables.counters[0]
+        longest = int(row.longest_turn_us)
+        row.longest_turn_us = 0
+        return longest / 1e6
+
+    def transport_statistics(self, transport: cmd.TransportHandle) -> ev.TransportStatistics:
+        row = _TransportRow._make(self.tables.transport_words[transport].tolist())
+        known = [rate for rate in (row.acknowledged_bps, row.remb_received_bps) if rate > 0]
+        return ev.TransportStatistics(
+            packets_received=row.packets_received,
+            bytes_received=row.bytes_received,
+            packets_sent=row.packets_sent,
+            bytes_sent=row.bytes_sent,
+            last_receive=row.last_receive / 1e6,
+            rtt=row.rtt / 1e6 if row.rtt else None,
+            available_outgoing_bps=max(known) if known else None,
+            authentication_failures=row.authentication_failures,
+            replays=row.replays,
+        )
+
+    def receive_statistics(self, track: cmd.TrackHandle) -> tuple[ev.ReceiveStatistics, ...]:
+        return tuple(self._receive_statistics(handle) for handle in self._streams.get(track, ()))
+
+    def _receive_statistics(self, handle: int) -> ev.ReceiveStatistics:
+        row = _ReceiveRow._make(self.tables.receive_words[handle].tolist())
+        expected = row.max_sequence - row.base_sequence + 1 if row.started else 0
+        return ev.ReceiveStatistics(
+            ssrc=row.ssrc if row.ssrc >= 0 else None,
+            rid=self._rids.get(handle),
+            packets=row.packets,
+            bytes=row.bytes,
+            packets_lost=max(0, expected - row.received),
+            fraction_lost=row.fraction_lost / 256,
+            jitter=row.jitter_q4 / 16 / max(1, row.clock_rate),
+            nacks=row.nacks,
+            plis=row.plis,
+            retransmissions=row.retransmissions,
+            duplicates=row.duplicates,
+            key_frames=row.key_frames,
+            frames=row.frames,
+            spatial_layers=row.spatial_seen + 1,
+            temporal_layers=row.temporal_seen + 1,
+            last_packet=row.last_packet / 1e6,
+            audio_level_sum=row.level_sum,
+            audio_level_count=row.level_count,
+        )
+
+    def send_statistics(self, send: cmd.SendHandle) -> ev.SendStatistics:
+        row = _SendRow._make(self.tables.send_words[send].tolist())
+        return ev.SendStatistics(
+            ssrc=row.ssrc,
+            packets=row.packets,
+            bytes=row.bytes,
+            frames=row.frames,
+            nacks=row.nacks,
+            plis=row.plis,
+            retransmissions=row.retransmissions,
+            packets_lost=row.lost,
+            fraction_lost=row.fraction_lost / 256,
+            jitter=row.jitter / max(1, row.clock_rate),
+            rtt=row.rtt / 1e6 if row.rtt else None,
+            spatial=row.reported_spatial,
+            temporal=row.reported_temporal,
+        )
+
+
+
+
+def _cumulative(buckets: Any, unit: float) -> list[tuple[float, int]]:
+    """Power-of-two buckets as Prometheus wants them; bucket k holds values below 2^k."""
+    total = 0
+    histogram = []
+    for exponent, count in enumerate(buckets):
+        total += int(count)
+        bound = math.inf if exponent == len(buckets) - 1 else (2**exponent - 1) * unit
+        histogram.append((bound, total))
+    return histogram

@@ -1,0 +1,2 @@
+// What the page uses of mediasoup-client.
+export { Device, detectDevice } from "mediasoup-client";
