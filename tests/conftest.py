@@ -7,6 +7,10 @@ import os
 
 from hypothesis import HealthCheck, settings
 
+from tests.support.fixtures import channel, pytest_runtest_makereport, relay, server, start_server
+
+__all__ = ["channel", "pytest_runtest_makereport", "relay", "server", "start_server"]
+
 # The first example of a property may compile a kernel, and the machine may be busy: no deadline means nothing here.
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile(

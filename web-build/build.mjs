@@ -53,7 +53,9 @@ const banner = `/*!\n${list}\n *\n * Bundled and minified, otherwise unchanged, 
 
 const notice = [
   `mediasoup-client.js holds ${product.name} ${product.version} (licence: LICENSE beside this file) and the packages it needs:`,
-  ...others.map((one) => `${"=".repeat(78)}\n${one.name} ${one.version} (${one.licence})\n${"=".repeat(78)}\n\n${one.text}`),
+  ...others.map(
+    (one) => `${"=".repeat(78)}\n${one.name} ${one.version} (${one.licence})\n${"=".repeat(78)}\n\n${one.text}`,
+  ),
 ].join("\n\n");
 
 await writeFile(path.join(vendor, "mediasoup-client.js"), banner + first.outputFiles[0].text);

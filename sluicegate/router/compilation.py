@@ -7,7 +7,8 @@ whose name is a digest over all sources that are compiled; what older versions l
 import hashlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,11 @@ from typing import Any
 import numba
 
 from sluicegate.compiled import INTERPRETED
+
+try:
+    import fcntl
+except ImportError:  # not a Unix: nobody waits for anybody
+    fcntl = None  # type: ignore[assignment]
 
 PACKAGE = Path(__file__).resolve().parent.parent
 COMPILED_SOURCES = ("compiled.py", "router/native.py", "router/handle.py", "router/tables.py", "router/kernel", "rtp")
@@ -34,7 +40,7 @@ def cache_folder() -> Path:
 
 def is_cached() -> bool:
     """Whether this state of the sources has been compiled here before."""
-    return cache_folder().is_dir()
+    return any(cache_folder().rglob("*.nbi"))
 
 
 @cache
@@ -49,5 +55,19 @@ def entry(function: Callable[..., Any]) -> Callable[..., Any]:
 def warm_up(function: Callable[..., Any], *arguments: Any) -> float:
     """Compile a kernel function by calling it with arguments on which it does nothing; how long that took, in seconds."""
     began = time.perf_counter()
-    entry(function)(*arguments)
+    with _alone():
+        entry(function)(*arguments)
     return time.perf_counter() - began
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Let one process compile while others wait and then find its result, where the system has flock(2)."""
+    if INTERPRETED or fcntl is None:
+        yield
+        return
+    folder = cache_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -85,11 +85,7 @@ class Plane:
         self.tables = make_tables(self.capacities)
         self.handle = handle(self.tables)
         """What the kernel's entries are called with."""
-        self.on_datagram: _TransportRow = row_type("_TransportRow", TRANSPORT)
-_ReceiveRow = row_type("_ReceiveRow", RECEIVE_STREAM)
-_SendRow = row_type("_SendRow", SEND_STREAM)
-
-DatagramHandler = lambda data, address, transport: None
+        self.on_datagram: DatagramHandler = lambda data, address, transport: None
         self.on_event: EventHandler = lambda event: None
         self._transports = Handles("transports", self.capacities.transports)
         self._tracks = Handles("tracks", self.capacities.tracks)

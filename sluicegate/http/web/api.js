@@ -1,5 +1,6 @@
 /**
- * The server's REST calls, one method each. Everything that is not 2xx is thrown as a `Problem`, no answer at all as `Unreachable`.
+ * The server's REST calls, one method each. Everything that is not 2xx is thrown as a `Problem`, no answer at all as
+ * `Unreachable`.
  */
 
 import { Problem, Unreachable } from "./errors.js";
@@ -137,8 +138,8 @@ export class Api {
   }
 
   /**
-   * A call that makes something. An answer that was lost on the way is asked for once more with the same key, which makes
-   * nothing twice.
+   * A call that makes something. An answer that was lost on the way is asked for once more with the same key, which
+   * makes nothing twice.
    * @param {string} path
    * @param {object} body
    * @returns {Promise<any>}

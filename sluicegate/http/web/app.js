@@ -1,8 +1,9 @@
 /**
  * The page: the form to join, the room, and what connects the two. Everything it is made of is created here.
  *
- * The address may say it all: `?channel=`, `name=`, `token=`, and `join=1` to join at once. `microphone=0|1` and `camera=0|1` choose what
- * to join with, `processing=0` leaves the voice as it is, `codec=vp8|vp9|h264|av1` asks for a video codec.
+ * The address may say it all: `?channel=`, `name=`, `token=`, and `join=1` to join at once. `microphone=0|1` and
+ * `camera=0|1` choose what to join with, `processing=0` leaves the voice as it is, `codec=vp8|vp9|h264|av1` asks for a
+ * video codec.
  */
 
 import { Api } from "./api.js";

@@ -1,6 +1,6 @@
 /**
- * How long to wait before trying again: doubling, bounded, and with chance in it, so that a hundred pages that lost the same
- * server do not all come back in the same instant.
+ * How long to wait before trying again: doubling, bounded, and with chance in it, so that a hundred pages that lost the
+ * same server do not all come back in the same instant.
  */
 
 // Lower: a server that starts is asked too often. Higher: a blip of the network is felt.

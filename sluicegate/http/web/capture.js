@@ -86,7 +86,8 @@ function device(id) {
 /**
  * A microphone that says nothing: it is what a person publishes who has none, or has not allowed it yet.
  *
- * Publishing it opens the way to the server at once, so that joining waits for no permission and a listener is a member as well.
+ * Publishing it opens the way to the server at once, so that joining waits for no permission and a listener is a member
+ * as well.
  * @param {AudioContext} context
  * @returns {MediaStreamTrack}
  */
@@ -102,8 +103,8 @@ const LAYERS = [
 ];
 
 /**
- * Lowest first. A picture of 720 lines or more is sent three times (a quarter, half and all of it), one of 360 twice, so that
- * every viewer can have the size that fits; codecs with layers of their own send one stream that holds them.
+ * Lowest first. A picture of 720 lines or more is sent three times (a quarter, half and all of it), one of 360 twice,
+ * so that every viewer can have the size that fits; codecs with layers of their own send one stream that holds them.
  * @param {number} height lines that the camera gives
  * @param {string} codec for example "video/VP8"
  * @param {boolean} layered whether the browser can put layers into one stream

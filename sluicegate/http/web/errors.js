@@ -50,7 +50,7 @@ export function noRoute(addresses) {
   if (addresses.length > 0 && loopback && navigator.userAgent.includes("Firefox")) {
     return (
       `The server offers voice and video only at ${addresses.join(" and ")}, where Firefox does not look for them. ` +
-      "Use Chrome on this machine, or start the server with ANNOUNCED_ADDRESSES set to the machine's address in the network."
+      "Use Chrome on this machine, or have the server listen on the network too (HOST=0.0.0.0)."
     );
   }
   return (

@@ -1,11 +1,12 @@
 /**
- * Where each tile goes: the largest tiles that fit, and a large place for what is looked at. Pure arithmetic in CSS pixels.
+ * Where each tile goes: the largest tiles that fit, and a large place for what is looked at. Pure arithmetic in CSS
+ * pixels.
  */
 
 /** @typedef {{x: number, y: number, width: number, height: number}} Rect */
 
-// The shapes a tile may have. Wider: faces become letterboxes. Narrower: half of a face is cut off, which only a phone held
-// upright, with no room beside it, makes up for.
+// The shapes a tile may have. Wider: faces become letterboxes. Narrower: half of a face is cut off, which only a phone
+// held upright, with no room beside it, makes up for.
 const WIDEST = 16 / 9;
 const NARROWEST = 4 / 3;
 const NARROWEST_UPRIGHT = 3 / 4;
@@ -77,7 +78,8 @@ function place(count, { columns, width, height }, area, gap) {
 }
 
 /**
- * A large place for the first `large` tiles, the others in a strip: at the side where the window is wide, below where it is tall.
+ * A large place for the first `large` tiles, the others in a strip: at the side where the window is wide, below where
+ * it is tall.
  * @param {number} large at least 1
  * @param {number} small
  * @param {Rect} area
@@ -88,7 +90,9 @@ export function spotlight(large, small, area, gap) {
   if (small === 0) return fill(large, area, gap);
   const wide = area.width > area.height;
   const whole = wide ? area.width : area.height;
-  const share = wide ? Math.min(300, Math.max(170, whole * 0.22)) : Math.max(130, whole - (area.width / WIDEST) * large - gap);
+  const share = wide
+    ? Math.min(300, Math.max(170, whole * 0.22))
+    : Math.max(130, whole - (area.width / WIDEST) * large - gap);
   const strip = Math.min(whole * 0.68, share);
   const main = whole - strip - gap;
   const first = wide ? { ...area, width: main } : { ...area, height: main };

@@ -1,8 +1,9 @@
 /**
- * One WebRTC transport to the server, with the session that it belongs to: opening it, keeping it alive, telling how it is.
+ * One WebRTC transport to the server, with the session that it belongs to: opening it, keeping it alive, telling how it
+ * is.
  *
- * A path that breaks is repaired by an ICE restart. Only when that does not help, or when the server has closed the session, is
- * the link `lost`; it never comes back from there, and whoever owns it opens another.
+ * A path that breaks is repaired by an ICE restart. Only when that does not help, or when the server has closed the
+ * session, is the link `lost`; it never comes back from there, and whoever owns it opens another.
  */
 
 import { backoff, delay } from "./backoff.js";

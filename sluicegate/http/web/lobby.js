@@ -49,7 +49,8 @@ export class Lobby {
     if (this.#button.disabled) return;
     const token = this.#token.value.trim();
     const identity = identify(this.#name.value, this.#channel.value, token);
-    if (!this.#name.value.trim()) return this.#ask(this.#name, "Type a name first, so that the others know who you are.");
+    if (!this.#name.value.trim())
+      return this.#ask(this.#name, "Type a name first, so that the others know who you are.");
     if (!identity.channel) return this.#ask(this.#channel, "Type the channel's name: letters, digits and . _ : -");
     this.say("");
     this.#remember();
@@ -127,7 +128,9 @@ export class Lobby {
     const id = toId(name);
     const hint = byId("name-hint", HTMLElement);
     hint.hidden = !name || id === name;
-    hint.textContent = id ? `Known to the server as ${id}` : "The server needs a letter or a digit and makes up a name.";
+    hint.textContent = id
+      ? `Known to the server as ${id}`
+      : "The server needs a letter or a digit and makes up a name.";
   }
 }
 

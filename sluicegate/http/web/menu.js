@@ -28,22 +28,32 @@ export class TileMenu {
     const options = QUALITIES.map(([value, text]) => make("option", { value }, [text]));
     this.quality = make("select", { id: `${id}-quality`, name: "quality" }, options);
     this.qualityRow = make("div", {}, [make("label", { for: `${id}-quality` }, ["Picture quality"]), this.quality]);
-    this.volume = make("input", { id: `${id}-volume`, name: "volume", type: "range", min: "0", max: "100", value: "100" });
+    this.volume = make("input", {
+      id: `${id}-volume`,
+      name: "volume",
+      type: "range",
+      min: "0",
+      max: "100",
+      value: "100",
+    });
     const volumeRow = make("div", {}, [make("label", { for: `${id}-volume` }, ["Volume"]), this.volume]);
     volumeRow.hidden = person.self;
     this.figures = make("p", { class: "details" });
     this.large = make("button", { type: "button", class: "small" });
-    this.panel = make("div", { id, popover: "", class: "menu", role: "dialog", "aria-label": `Options for ${person.name}` }, [
-      this.qualityRow,
-      volumeRow,
-      this.large,
-      this.figures,
-    ]);
-    this.button = make("button", { type: "button", class: "more", popovertarget: id, "aria-label": `Options for ${person.name}` }, [
-      icon("more"),
-    ]);
+    this.panel = make(
+      "div",
+      { id, popover: "", class: "menu", role: "dialog", "aria-label": `Options for ${person.name}` },
+      [this.qualityRow, volumeRow, this.large, this.figures],
+    );
+    this.button = make(
+      "button",
+      { type: "button", class: "more", popovertarget: id, "aria-label": `Options for ${person.name}` },
+      [icon("more")],
+    );
 
-    this.quality.addEventListener("change", () => actions.setQuality(person, shows, /** @type {Quality} */ (this.quality.value)));
+    this.quality.addEventListener("change", () =>
+      actions.setQuality(person, shows, /** @type {Quality} */ (this.quality.value)),
+    );
     this.volume.addEventListener("input", () => {
       person.volume = Number(this.volume.value) / 100;
       tile.update();

@@ -106,7 +106,8 @@ export class Meters {
     if (!receiver) return 0;
     const [source] = receiver.getSynchronizationSources();
     if (!source) return 0;
-    // While nothing arrives (DTX, a lost network) the browser repeats the last level; browsers do not agree on the timestamp's origin.
+    // While nothing arrives (DTX, a lost network) the browser repeats the last level; browsers do not agree on the
+    // timestamp's origin.
     const last = this.#heard.get(media);
     if (source.timestamp !== last?.timestamp) this.#heard.set(media, { timestamp: source.timestamp, at: now });
     else if (now - last.at > HOLD_SECONDS) return 0;

@@ -1,11 +1,18 @@
 /**
  * Publishes the microphone, the camera and the screen.
  *
- * What is captured belongs to the publisher, not to a link: when a link is lost, the same devices are published on the next.
- * A microphone is always published, a silent one where there is no other (see `silentTrack`); muting pauses it.
+ * What is captured belongs to the publisher, not to a link: when a link is lost, the same devices are published on the
+ * next. A microphone is always published, a silent one where there is no other (see `silentTrack`); muting pauses it.
  */
 
-import { cameraEncodings, captureCamera, captureMicrophone, captureScreen, screenEncodings, silentTrack } from "./capture.js";
+import {
+  cameraEncodings,
+  captureCamera,
+  captureMicrophone,
+  captureScreen,
+  screenEncodings,
+  silentTrack,
+} from "./capture.js";
 import { Problem, Unreachable } from "./errors.js";
 import { newMedia } from "./people.js";
 /** @import { Device } from "./vendor/mediasoup-client.js" */
@@ -71,8 +78,8 @@ export class Publisher {
   }
 
   /**
-   * Tells the server whether the microphone is muted. When it does not hear, it is told again: with the next event stream, or
-   * by what is published on the next link.
+   * Tells the server whether the microphone is muted. When it does not hear, it is told again: with the next event
+   * stream, or by what is published on the next link.
    */
   async tellMuted() {
     const producer = this.#producers.get("microphone");
@@ -271,7 +278,8 @@ export class Publisher {
  * @returns {import("./vendor/mediasoup-client.js").types.ProducerCodecOptions}
  */
 function voiceOptions(source) {
-  // Silence costs nothing (DTX) and a lost packet is in the next one (FEC); the sound of a screen is music as likely as not.
+  // Silence costs nothing (DTX) and a lost packet is in the next one (FEC); the sound of a screen is music as likely as
+  // not.
   return { opusFec: true, opusDtx: source === "microphone", opusStereo: source === "screen_audio" };
 }
 

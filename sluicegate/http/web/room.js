@@ -1,9 +1,9 @@
 /**
  * One visit to one channel: opens the links and the event stream, keeps them, and says how things stand.
  *
- * There are two sessions, one to send and one to receive. The second is opened when there is first something to receive, since the server
- * closes a session that is not used. What is lost is opened again for as long as the visit lasts; the visit ends when the person
- * leaves or when the server says so.
+ * There are two sessions, one to send and one to receive. The second is opened when there is first something to
+ * receive, since the server closes a session that is not used. What is lost is opened again for as long as the visit
+ * lasts; the visit ends when the person leaves or when the server says so.
  */
 
 import { backoff, delay } from "./backoff.js";
@@ -29,7 +29,8 @@ import { Device } from "./vendor/mediasoup-client.js";
  * @property {(text: string, status: number) => void} ended the server ended the visit; with the status of the refusal, or 0
  */
 
-// A session that was opened a moment ago may belong to this window: its id comes with the answer, the event may come before.
+// A session that was opened a moment ago may belong to this window: its id comes with the answer, the event may come
+// before.
 const SAME_NAME_SECONDS = 3;
 // The WebSocket close code by which the server says that the token has ended.
 const TOKEN_ENDED = 1008;
@@ -91,9 +92,15 @@ export class Room {
       }
       this.view.changed();
     });
-    this.subscriber = new Subscriber(this.api, this.device, this.people, () => this.#getReceiving(), (error) => {
-      if (!(error instanceof Unreachable)) this.view.warn("subscribe", explain(error));
-    });
+    this.subscriber = new Subscriber(
+      this.api,
+      this.device,
+      this.people,
+      () => this.#getReceiving(),
+      (error) => {
+        if (!(error instanceof Unreachable)) this.view.warn("subscribe", explain(error));
+      },
+    );
     this.send = new Link(this.api, this.device, "send", session, (link) => this.#onLink(link));
     void this.stream.run();
     await this.#attach(this.send);
@@ -239,7 +246,8 @@ export class Room {
       // A WebSocket does not say why it was refused; this does.
       await this.api.getChannel(this.identity.channel);
     } catch (error) {
-      if (error instanceof Problem && error.status === 401 && this.send?.state === "connected") return this.#onTokenEnded();
+      if (error instanceof Problem && error.status === 401 && this.send?.state === "connected")
+        return this.#onTokenEnded();
       if (error instanceof Problem && this.#refused(error)) return false;
       if (error instanceof Unreachable) this.view.warn("server", serverGone());
     }

@@ -6,7 +6,8 @@
 /** @import { People } from "./people.js" */
 /** @import { ChannelEvent, ChannelView, MemberView } from "./types.js" */
 
-// A member's name is not in the event of its arrival. Higher: the id is seen first. Lower: one question for each of many arrivals.
+// A member's name is not in the event of its arrival. Higher: the id is seen first. Lower: one question for each of
+// many arrivals.
 const NAMES_SECONDS = 0.2;
 
 export class Roster {

@@ -52,7 +52,9 @@ export class Settings {
     for (const name of /** @type {DeviceName[]} */ (Object.keys(KINDS))) {
       // Before a permission is given devices have neither name nor id.
       const found = devices.filter(({ kind, deviceId }) => kind === KINDS[name] && deviceId && deviceId !== "default");
-      const options = found.map(({ deviceId, label }, index) => make("option", { value: deviceId }, [label || `${name} ${index + 1}`]));
+      const options = found.map(({ deviceId, label }, index) =>
+        make("option", { value: deviceId }, [label || `${name} ${index + 1}`]),
+      );
       this.#selects[name].replaceChildren(make("option", { value: "" }, ["The system’s choice"]), ...options);
       const chosen = this.choices[`${name}Id`];
       this.#selects[name].value = found.some(({ deviceId }) => deviceId === chosen) ? chosen : "";

@@ -102,7 +102,10 @@ export class Stage {
     const alone = this.people.size === 1 && large.length === 0;
     if (alone) ordered.push(this.alone);
     if (alone !== this.alone.isConnected) alone ? this.element.append(this.alone) : this.alone.remove();
-    const rects = large.length > 0 ? spotlight(large.length, ordered.length - large.length, area, GAP) : grid(ordered.length, area, GAP);
+    const rects =
+      large.length > 0
+        ? spotlight(large.length, ordered.length - large.length, area, GAP)
+        : grid(ordered.length, area, GAP);
     ordered.forEach((element, index) => {
       const rect = rects[index];
       element.classList.toggle("large", index < large.length);

@@ -1,7 +1,8 @@
 /**
  * Receives what the others publish.
  *
- * It is told which tracks there are, and brings what it receives in line with that: once when told, and again after a failure.
+ * It is told which tracks there are, and brings what it receives in line with that: once when told, and again after a
+ * failure.
  */
 
 import { Problem } from "./errors.js";

@@ -38,7 +38,14 @@ export class Tile {
     this.name = make("span", { class: "name" });
     this.figures = make("span", { class: "figures" });
     const plate = make("div", { class: "plate" }, [this.muted, this.weak, this.name]);
-    this.element = make("article", { class: "tile", role: "group" }, [this.avatar, this.video, this.audio, this.problem, plate, this.figures]);
+    this.element = make("article", { class: "tile", role: "group" }, [
+      this.avatar,
+      this.video,
+      this.audio,
+      this.problem,
+      plate,
+      this.figures,
+    ]);
     this.element.dataset.user = person.userId;
     this.element.dataset.shows = shows;
     this.element.classList.toggle("self", person.self);
@@ -168,7 +175,10 @@ function toggle(element, shown) {
 function initials(name) {
   const words = name.split(/[\s._:-]+/).filter(Boolean);
   const letters = words.length > 1 ? [words[0], words[words.length - 1]] : words;
-  return letters.map((word) => [...word][0]).join("").toUpperCase();
+  return letters
+    .map((word) => [...word][0])
+    .join("")
+    .toUpperCase();
 }
 
 /**

@@ -25,7 +25,9 @@ export class Toasts {
   warn(key, text, action) {
     if (this.#shown.get(key)?.dataset.text === text) return;
     this.calm(key);
-    const close = make("button", { type: "button", class: "close", "aria-label": "Close this message" }, [icon("close")]);
+    const close = make("button", { type: "button", class: "close", "aria-label": "Close this message" }, [
+      icon("close"),
+    ]);
     const toast = make("div", { class: "toast", "data-key": key, "data-text": text }, [make("p", {}, [text])]);
     if (action) {
       const button = make("button", { type: "button", class: "small" }, [action.label]);

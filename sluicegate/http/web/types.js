@@ -1,6 +1,6 @@
 /**
- * The shapes that more than one module of the page speaks of: what the server answers and sends, and what the page knows of a
- * person. Types only; nothing runs here.
+ * The shapes that more than one module of the page speaks of: what the server answers and sends, and what the page
+ * knows of a person. Types only; nothing runs here.
  */
 
 /** @typedef {import("./vendor/mediasoup-client.js").types.Transport} Transport */

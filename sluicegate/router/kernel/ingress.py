@@ -150,7 +150,7 @@ def receive_rtp(t: Tables, handle: int, serial: int, length: int) -> int:
         counters.drop_malformed += 1
         return NONE
     packet.serial = serial
-    if transport.transport_cc_id:
+    if transport.transport_cc_id and transport.transport_cc_wanted:
         note_arrival(t, handle, transport, packet, row)
     if slot < 0:
         if not note_stray(t.stream_keys, handle, transport, packet.ssrc):

@@ -45,8 +45,13 @@ def receive(t: Tables) -> int:
 
 @kernel
 def process(t: Tables, count: int) -> None:
-    """Handle the `count` datagrams that stand in the next arena slots, and leave what they cause in the out arena."""
+    """Handle the `count` datagrams that stand in the next arena slots, and leave what they cause in the out arena.
+
+    Commands come first: an address is bound before the answer to its check is sent, so the packets that this answer brings about
+    find it bound.
+    """
     state = t.state[0]
+    apply_commands(t)
     counters = t.counters[0]
     counters.batches += 1
     counters.datagrams += count
@@ -105,12 +110,18 @@ def run_timers(t: Tables) -> None:
 
 
 @kernel
-def advance(t: Tables) -> None:
-    """What every turn does besides receiving: commands, timers, sending, waking the loop."""
-    state = t.state[0]
+def apply_commands(t: Tables) -> None:
+    """Apply what waits in the command ring."""
     ring = t.rings[COMMAND_RING]
     if ring.head != ring.tail:
         drain_commands(t)
+
+
+@kernel
+def advance(t: Tables) -> None:
+    """What every turn does besides receiving: commands, timers, sending, waking the loop."""
+    state = t.state[0]
+    apply_commands(t)
     if state.next_due <= state.now:
         run_timers(t)
     if state.out_count:

@@ -166,7 +166,7 @@ def _read_structure(
     """Walk a template dependency structure, and write it down if `store`.
 
     The first walk finds out whether all of it is good, so that a bad one changes nothing; the second one stores.
-    Returns (offset behind it, or one behind `stop`; template_id_offset; templates; decode targets; chains).
+    Returns (offset behind it, or behind `stop`; template_id_offset; templates; decode targets; chains).
     """
     offset, at = read_bits(packet, at, stop, BITS_6)
     targets, at = read_bits(packet, at, stop, BITS_5)
@@ -178,8 +178,6 @@ def _read_structure(
     resolutions, at = read_bits(packet, at, stop, BITS_1)
     if resolutions:  # width and height, 16 bits each, of each spatial layer
         at += 32 * (spatial + 1)
-    if at > stop:
-        return stop + 1, 0, 0, 1, 0
     if store:
         structure.template_id_offset = offset
         structure.template_count = templates
@@ -291,7 +289,7 @@ def _derive_target_layers(structure: np.record, templates: int, targets: int) ->
 
 @compiled
 def _read_custom(packet: Packet, at: int, stop: int, flags: int, targets: int, chains: int, d: np.record) -> int:
-    """Read what this frame has instead of its template's. Returns the offset behind it, or one behind `stop`."""
+    """Read what this frame has instead of its template's. Returns the offset behind it, or behind `stop`."""
     if flags & 0x04:
         at, d.present_targets, d.switch_targets, d.discardable_targets = _read_target_masks(packet, at, stop, targets)
     if flags & 0x02:

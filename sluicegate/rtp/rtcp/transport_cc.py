@@ -284,8 +284,6 @@ def _read_statuses(packet: Bytes, at: int, end: int, count: int, statuses: Micro
         else:
             symbols, width = SHORT_VECTOR, 2
         symbols = min(symbols, count - done)
-        if width == 0 and chunk >> 13 == BEYOND:
-            return -1
         for index in range(symbols):
             if width == 0:
                 status = chunk >> 13

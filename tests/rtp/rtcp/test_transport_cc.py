@@ -72,7 +72,9 @@ def decode(message: bytes) -> tuple[int, int, list[int | None]]:
 def read(message: bytes, room: int = 70000, before: bytes = b"", after: bytes = b"", end: int | None = None):
     """The (sequence number, arrival) pairs, or None; checks that nothing behind the arrays' length is touched."""
     packet = np.frombuffer(before + message + after, np.uint8).copy()
-    sequences, arrivals = np.full(room + 8, 99, np.int64), np.full(room + 8, 99, np.int64)
+    # Zeros: what an earlier message left there could pass for statuses of this one.
+    sequences, arrivals = np.zeros(room + 8, np.int64), np.zeros(room + 8, np.int64)
+    sequences[room:] = arrivals[room:] = 99
     stop = len(before) + (len(message) if end is None else end)
     count = read_transport_cc(packet, len(before), stop, sequences[:room], arrivals[:room])
     assert set(sequences[room:].tolist() + arrivals[room:].tolist()) == {99}
