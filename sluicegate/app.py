@@ -109,7 +109,7 @@ async def node(settings: Settings) -> AsyncIterator[str]:
 def _router(settings: Settings) -> Router:
     """The planes, each on the next free port of the range."""
     ports = ports_between(settings.rtc_min_port, settings.rtc_max_port)
-    planes = [Plane(index, host=settings.host, ports=ports) for index in range(settings.plane_threads)]
+    planes = [Plane(index, host=settings.media_host(), ports=ports) for index in range(settings.plane_threads)]
     return Router(planes, driver=settings.plane_driver, socket=settings.plane_socket)
 
 

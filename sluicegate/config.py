@@ -118,14 +118,29 @@ class Settings:
         """The addresses that ICE candidates announce, IPv4 before IPv6.
 
         `announced_addresses` when given, else `host` when it is one address, else the addresses of this machine (of the
-        families that `host` covers): without loopback and link-local ones, unless there is nothing else.
+        families that `host` covers): without loopback and link-local ones, unless there is nothing else. A loopback
+        `host` is announced with the machine's addresses behind it, for Firefox never pairs a loopback candidate.
         """
         if self.announced_addresses:
             return self.announced_addresses
         address = host_address(self.host)
+        if address.is_loopback:
+            own = _machine_addresses(include_ipv6=address.version == 6)
+            return tuple(dict.fromkeys((str(address), *own)))
         if not address.is_unspecified:
             return (str(address),)
         return _machine_addresses(include_ipv6=address.version == 6)
+
+    def media_host(self) -> str:
+        """What the media sockets are bound to: `host`, or everything where a loopback `host` announces more than that.
+
+        The API stays on `host`; media is taken only from addresses that authenticated with a session's credentials.
+        """
+        address = host_address(self.host)
+        announced = [host_address(one) for one in self.media_addresses()]
+        if address.is_loopback and not all(one.is_loopback for one in announced):
+            return "0.0.0.0" if address.version == 4 else "::"  # noqa: S104 (see above)
+        return self.host
 
     def page_url(self, port: int | None = None) -> str:
         """Where a browser on this machine finds the page; `port` is the one really bound when `PORT` is 0."""

@@ -19,7 +19,7 @@ def check_media_ports(settings: Settings) -> Check:
     low, high = settings.rtc_min_port, settings.rtc_max_port
     if low == 0:
         return Check("media ports", Status.OK, "any free ones")
-    free = sum(_bind_error(settings.host, port, socket.SOCK_DGRAM) is None for port in range(low, high + 1))
+    free = sum(_bind_error(settings.media_host(), port, socket.SOCK_DGRAM) is None for port in range(low, high + 1))
     detail = f"UDP {low}-{high}: {free} of {high - low + 1} free, {settings.plane_threads} needed"
     return Check("media ports", Status.OK if free >= settings.plane_threads else Status.FAIL, detail)
 

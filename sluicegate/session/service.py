@@ -368,7 +368,7 @@ class Service:
             channels=len(core.channels),
             tracks=len(core.tracks),
             subscriptions=len(core.sends),
-            sessions_by_type=Counter(session.type.value for session in core.sessions.values()),
+            sessions_by_type=Counter(session.identity.type.value for session in core.sessions.values()),
             tracks_by_kind=Counter(track.kind.value for _, track in core.tracks.values()),
             subscriptions_by_kind=Counter(subscription.track.kind.value for _, subscription in core.sends.values()),
         )

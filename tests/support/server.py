@@ -128,6 +128,7 @@ class ServerProcess:
         first = free_udp_ports(RTC_PORTS)
         defaults = {
             "HOST": "127.0.0.1",
+            "ANNOUNCED_ADDRESSES": "127.0.0.1",
             "PORT": str(free_tcp_port()),
             "RTC_MIN_PORT": str(first),
             "RTC_MAX_PORT": str(first + RTC_PORTS - 1),
