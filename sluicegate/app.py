@@ -121,7 +121,7 @@ async def _listen(runner: ApiRunner, settings: Settings) -> int:
     except OSError as error:
         reason = error.strerror or error
         raise ConfigurationError(
-            f"PORT is {settings.port}, and that cannot be listened on at {settings.host}: {reason}. Choose another PORT."
+            f"PORT is {settings.port}, and {settings.host} cannot be listened on there: {reason}; choose another"
         ) from None
     bound: socket.socket = site._server.sockets[0]  # type: ignore[union-attr]
     return int(bound.getsockname()[1])

@@ -1,7 +1,8 @@
 """The one way in which a function of the packet plane is handed to the compiler.
 
-`compiled` functions run without the GIL and without bounds checks; with `NUMBA_DISABLE_JIT=1` they are ordinary Python. They
-are not cached one by one: a caller's cached code holds its callees, and numba would not notice that a callee changed.
+`compiled` functions run without the GIL and without bounds checks; with `NUMBA_DISABLE_JIT=1` they are ordinary
+Python. They are not cached one by one: a caller's cached code holds its callees, and numba would not notice that a
+callee changed.
 """
 
 import os
@@ -9,8 +10,12 @@ from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 import numba
+import numpy as np
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+i64 = cast(Callable[[Any], int], np.int64)
+"""A 64-bit integer of whatever a table or a packet holds: the only kind of number that compiled arithmetic uses."""
 
 INTERPRETED = os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")
 """Whether the plane runs as plain Python in this process."""

@@ -139,7 +139,7 @@ class Settings:
         address = host_address(self.host)
         announced = [host_address(one) for one in self.media_addresses()]
         if address.is_loopback and not all(one.is_loopback for one in announced):
-            return "0.0.0.0" if address.version == 4 else "::"  # noqa: S104 (see above)
+            return "0.0.0.0" if address.version == 4 else "::"
         return self.host
 
     def page_url(self, port: int | None = None) -> str:

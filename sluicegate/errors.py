@@ -1,7 +1,7 @@
 """The exceptions of the package, and the HTTP status that each means to a caller.
 
-A parser of bytes from the network raises `ParseError` and nothing else. A call of the API that cannot be served raises an
-`ApiError`; `http/problems.py` alone turns it into an RFC 9457 document.
+A parser of bytes from the network raises `ParseError` and nothing else. A call of the API that cannot be served raises
+an `ApiError`; `http/problems.py` alone turns it into an RFC 9457 document.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,8 @@ class ParseError(SluicegateError, ValueError):
 
 
 class ConfigurationError(SluicegateError):
-    """A setting that stops the start; the message is one line that names the variable, its value and what it may hold."""
+    """A setting that stops the start; the message is one line that names the variable, its value and what it may
+    hold."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """What the control plane may tell the packet plane.
 
-Every command is a value. The plane's thread applies commands in the order of their submission, between two batches of packets,
-so a handle may be allocated again as soon as the command that frees it has been submitted.
+Every command is a value. The plane's thread applies commands in the order of their submission, between two batches of
+packets, so a handle may be allocated again as soon as the command that frees it has been submitted.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,8 @@
 """Compiling the kernel, once for each machine and state of its sources.
 
-Numba notices when the file of a cached function changes, not when a function that it calls does. So the cache lies in a folder
-whose name is a digest over all sources that are compiled; what older versions left there is simply not looked at.
+Numba notices when the file of a cached function changes, not when a function that it calls does. So the cache lies in
+a folder whose name is a digest over all sources that are compiled; what older versions left there is simply not looked
+at.
 """
 
 import hashlib
@@ -53,7 +54,8 @@ def entry(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def warm_up(function: Callable[..., Any], *arguments: Any) -> float:
-    """Compile a kernel function by calling it with arguments on which it does nothing; how long that took, in seconds."""
+    """Compile a kernel function by calling it with arguments on which it does nothing; how long that took, in
+    seconds."""
     began = time.perf_counter()
     with _alone():
         entry(function)(*arguments)

@@ -1,7 +1,7 @@
 """What turns a plane: a thread of its own that never takes the GIL, or the event loop.
 
-Both run the same kernel. On the loop the plane can be stepped through, and the portable socket serves platforms without recvmmsg:
-there Python moves the datagrams, one call each, and the kernel does all the rest.
+Both run the same kernel. On the loop the plane can be stepped through, and the portable socket serves platforms
+without recvmmsg: there Python moves the datagrams, one call each, and the kernel does all the rest.
 """
 
 import asyncio
@@ -12,11 +12,10 @@ import threading
 from typing import Protocol
 
 from sluicegate.router.compilation import entry, warm_up
-from sluicegate.router.encoding import address_of
+from sluicegate.router.encoding import address_of, sockaddr
 from sluicegate.router.kernel import tick
 from sluicegate.router.plane import Plane
 from sluicegate.router.tables import BATCH, NAME_BYTES, NEVER, NONE
-from sluicegate.router.encoding import sockaddr
 
 DRAIN_INTERVAL = 0.05
 """Seconds after which the loop looks for events even if no wake-up came."""

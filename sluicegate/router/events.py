@@ -35,8 +35,8 @@ class ByeReceived:
 class FeedbackReceived:
     """Transport-wide feedback of a subscriber, summed over one packet of it.
 
-    `acknowledged` and `lost` count packets, `acknowledged_bytes` their size; `span_us` is the time between the first and the
-    last arrival that it reports.
+    `acknowledged` and `lost` count packets, `acknowledged_bytes` their size; `span_us` is the time between the first
+    and the last arrival that it reports.
     """
 
     transport: TransportHandle

@@ -1,8 +1,9 @@
 """One pointer for all tables: how compiled functions are given the plane's memory.
 
-A tuple of forty arrays would be three hundred arguments of every function that takes it: minutes of compilation, and a kilobyte of
-stack a call. So compiled code sees `Tables` as a type of its own whose value is the address of a block of (data, rows, columns),
-three words an array; `t.transports` builds the array from there, without reference counts. Interpreted code gets the tuple itself.
+A tuple of forty arrays would be three hundred arguments of every function that takes it: minutes of compilation, and a
+kilobyte of stack a call. So compiled code sees `Tables` as a type of its own whose value is the address of a block of
+(data, rows, columns), three words an array; `t.transports` builds the array from there, without reference counts.
+Interpreted code gets the tuple itself.
 """
 
 from typing import Any
@@ -24,7 +25,7 @@ _WORD = ir.IntType(64)
 BLOCK_WORDS = 3
 
 
-class TablesType(types.Type):
+class TablesType(types.Type):  # type: ignore[misc]
     """The numba type of all tables: an array type for each field's name."""
 
     def __init__(self, arrays: dict[str, Any]) -> None:
@@ -49,7 +50,7 @@ def handle(tables: Tables) -> Any:
     return tables if INTERPRETED else TablesHandle(tables)
 
 
-@typeof_impl.register(TablesHandle)
+@typeof_impl.register(TablesHandle)  # type: ignore[untyped-decorator]
 def _typeof(value: TablesHandle, context: Any) -> TablesType:
     return value.type
 
@@ -60,7 +61,7 @@ class _TablesModel(models.PrimitiveModel):  # type: ignore[misc]
         super().__init__(manager, kind, _WORD.as_pointer())
 
 
-@unbox(TablesType)
+@unbox(TablesType)  # type: ignore[untyped-decorator]
 def _unbox(kind: TablesType, value: Any, context: Any) -> Any:
     address = context.pyapi.object_getattr_string(value, "address")
     word = context.pyapi.long_as_longlong(address)
@@ -90,7 +91,7 @@ def _get_array(context: Any, builder: Any, kind: TablesType, value: Any, name: s
     array = arrayobj.make_array(array_type)(context, builder)
     rows = word(1)
     shape, strides = [rows], [item_bytes]
-    if array_type.ndim == 2:  # noqa: PLR2004
+    if array_type.ndim == 2:
         columns = word(2)
         shape, strides = [rows, columns], [builder.mul(columns, item_bytes), item_bytes]
     arrayobj.populate_array(

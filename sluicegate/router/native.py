@@ -1,9 +1,9 @@
 """C functions called by their address, from compiled code without the GIL and from plain Python alike.
 
-Compiled code gets an address as a run-time value, so that its cache holds no pointer of an earlier process. Every function that
-the plane calls takes integers or pointers and returns a C int, so one calling form serves them all: five 64-bit arguments in
-registers (unused ones are ignored by the callee under the System V and AAPCS calling conventions) and a 32-bit result.
-Under `NUMBA_DISABLE_JIT=1` the same calls go through ctypes.
+Compiled code gets an address as a run-time value, so that its cache holds no pointer of an earlier process. Every
+function that the plane calls takes integers or pointers and returns a C int, so one calling form serves them all: five
+64-bit arguments in registers (unused ones are ignored by the callee under the System V and AAPCS calling conventions)
+and a 32-bit result. Under `NUMBA_DISABLE_JIT=1` the same calls go through ctypes.
 """
 
 import ctypes
@@ -86,7 +86,7 @@ if INTERPRETED:
 else:
     _I32, _I64 = ir.IntType(32), ir.IntType(64)
 
-    @intrinsic  # type: ignore[untyped-decorator]
+    @intrinsic
     def call(typing_context, address, a, b, c, d, e):  # type: ignore[no-untyped-def]
         """Call the C function at `address` with five 64-bit arguments; its C int result."""
         signature = types.int64(*[types.int64] * 6)
@@ -98,7 +98,7 @@ else:
 
         return signature, generate
 
-    @intrinsic  # type: ignore[untyped-decorator]
+    @intrinsic
     def last_errno(typing_context, errno_location):  # type: ignore[no-untyped-def]
         """The errno of this thread's last `call`, through libc's `__errno_location`."""
         signature = types.int64(types.int64)
@@ -110,7 +110,7 @@ else:
 
         return signature, generate
 
-    @intrinsic  # type: ignore[untyped-decorator]
+    @intrinsic
     def fence(typing_context):  # type: ignore[no-untyped-def]
         """Order memory between the plane's thread and the loop's."""
 

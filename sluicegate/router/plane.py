@@ -1,7 +1,8 @@
-"""One packet plane as the control plane sees it: handles, commands down, events and punted datagrams up, figures to read.
+"""One packet plane as the control plane sees it: handles, commands down, events and punted datagrams up, figures to
+read.
 
-Everything here runs on the event loop's thread. The tables are the plane's own; they are read for statistics (64-bit fields, so a
-value is never torn) and written by nobody but the plane.
+Everything here runs on the event loop's thread. The tables are the plane's own; they are read for statistics (64-bit
+fields, so a value is never torn) and written by nobody but the plane.
 """
 
 import contextlib
@@ -11,8 +12,6 @@ import socket
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, NewType, TypeVar
-
-
 
 from sluicegate.clock import NTP_EPOCH_OFFSET, monotonic, wall
 from sluicegate.errors import Unavailable
@@ -76,7 +75,12 @@ class Plane:
     """The control side of one plane: one UDP port, one set of tables."""
 
     def __init__(
-        self, index: int = 0, *, host: str = "127.0.0.1", ports: Iterable[int] = (0,), capacities: Capacities | None = None
+        self,
+        index: int = 0,
+        *,
+        host: str = "127.0.0.1",
+        ports: Iterable[int] = (0,),
+        capacities: Capacities | None = None,
     ) -> None:
         self.index = index
         self.capacities = capacities or Capacities()
@@ -215,8 +219,9 @@ class Plane:
 
     def _take_events(self) -> list[ev.PlaneEvent]:
         ring = self.tables.rings[EVENT_RING]
+        head = int(ring.head)  # of now: what is written meanwhile waits for the next turn of the loop
         taken: list[ev.PlaneEvent] = []
-        while int(ring.tail) != int(ring.head):
+        while int(ring.tail) != head:
             kind, a, b, c = (int(word) for word in self.tables.events[int(ring.tail) % len(self.tables.events)][:4])
             ring.tail += 1
             if kind == ingress.STREAM_STARTED:
@@ -229,8 +234,9 @@ class Plane:
 
     def _take_punts(self) -> list[tuple[bytes, cmd.Address, cmd.TransportHandle | None]]:
         ring = self.tables.rings[PUNT_RING]
+        head = int(ring.head)  # as above: a flood must not keep the loop here
         taken = []
-        while int(ring.tail) != int(ring.head):
+        while int(ring.tail) != head:
             slot = int(ring.tail) % len(self.tables.punts)
             length, transport = (int(word) for word in self.tables.punt_meta[slot])
             data = self.tables.punts[slot, :length].tobytes()
@@ -338,8 +344,6 @@ class Plane:
             spatial=row.reported_spatial,
             temporal=row.reported_temporal,
         )
-
-
 
 
 def _cumulative(buckets: Any, unit: float) -> list[tuple[float, int]]:

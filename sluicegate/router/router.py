@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from sluicegate.ids import ChannelId
+from sluicegate.router.compilation import cache_folder, is_cached
 from sluicegate.router.drivers import Driver, LoopDriver, PortableDriver, ThreadDriver
 from sluicegate.router.plane import Plane
 
@@ -26,8 +27,6 @@ class Router:
 
     def compile(self, announce: Callable[[str], None]) -> float:
         """Compile the kernel, or load it from the cache; seconds. May take half a minute: not on the loop."""
-        from sluicegate.router.compilation import cache_folder, is_cached
-
         if not is_cached():
             announce(f"compiling the packet plane for this machine, once, into {cache_folder()}: half a minute")
         return float(self._driver.compile(self.planes[0]))

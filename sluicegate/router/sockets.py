@@ -18,7 +18,9 @@ def open_socket(host: str, ports: Iterable[int]) -> socket.socket:
     """A non-blocking UDP socket on the first free port of `ports` (0: any); `ConfigurationError` if none is free."""
     address = ipaddress.ip_address(host)
     unspecified = address.is_unspecified
-    family = socket.AF_INET6 if address.version == 6 or (unspecified and socket.has_dualstack_ipv6()) else socket.AF_INET
+    family = (
+        socket.AF_INET6 if address.version == 6 or (unspecified and socket.has_dualstack_ipv6()) else socket.AF_INET
+    )
     if family == socket.AF_INET6 and address.version == 4:
         host = "::"
     problem: OSError | None = None
@@ -36,7 +38,9 @@ def open_socket(host: str, ports: Iterable[int]) -> socket.socket:
             continue
         _widen(sock)
         return sock
-    raise ConfigurationError(f"no UDP port for media on {host}: {problem or 'the range RTC_MIN_PORT to RTC_MAX_PORT is empty'}")
+    raise ConfigurationError(
+        f"no UDP port for media on {host}: {problem or 'the range RTC_MIN_PORT to RTC_MAX_PORT is empty'}"
+    )
 
 
 def ports_between(lowest: int, highest: int) -> list[int]:
@@ -62,5 +66,3 @@ def offers_gso(sock: socket.socket) -> bool:
     except OSError:
         return False
     return True
-
-

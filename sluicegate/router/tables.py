@@ -1,8 +1,9 @@
 """The plane's memory: tables of records, rings and arenas, all of a stated size, all made once.
 
-A table is an array of records indexed by integer handles; every field is a 64-bit integer, so that compiled and interpreted
-arithmetic agree and a row can be handed over as a row of words. Fields stand in the order in which the packet path reads them.
-Links between rows (a track's send streams, a transport's receive streams) are intrusive doubly linked lists; −1 ends one.
+A table is an array of records indexed by integer handles; every field is a 64-bit integer, so that compiled and
+interpreted arithmetic agree and a row can be handed over as a row of words. Fields stand in the order in which the
+packet path reads them. Links between rows (a track's send streams, a transport's receive streams) are intrusive doubly
+linked lists; −1 ends one.
 
     transports ──first_receive──▶ receive_streams (one per encoding, history ring each)
         │                              ▲ receive[0..3]
@@ -46,7 +47,8 @@ NAME_BYTES = 28
 CNAME_BYTES = 32
 EVENT_WORDS = 6
 TURN_BUCKETS = 20
-"""Turns by length: bucket k counts those shorter than 2^k µs (and no shorter than half of that), the last all longer ones."""
+"""Turns by length: bucket k counts those shorter than 2^k µs (and no shorter than half of that), the last all longer
+ones."""
 BATCH_BUCKETS = 8
 """Batches by size, likewise in powers of two."""
 COMMAND_WORDS = 128
@@ -60,12 +62,13 @@ def _record(*fields: str, **arrays: int) -> np.dtype[Any]:
 
 
 def row_type(name: str, dtype: np.dtype[Any]) -> Any:
-    """A named tuple of a record's words, arrays spread out: one row read at once costs a hundredth of field by field."""
+    """A named tuple of a record's words, arrays spread out: one row read at once costs a hundredth of field by
+    field."""
     fields: list[str] = []
     for field in dtype.names or ():
         shape = dtype[field].shape
         fields += [f"{field}_{index}" for index in range(shape[0])] if shape else [field]
-    return namedtuple(name, fields)  # noqa: PYI024 (its fields are those of the dtype)
+    return namedtuple(name, fields)
 
 
 TRANSPORT = _record(
@@ -76,9 +79,10 @@ TRANSPORT = _record(
     *("transmit_session", "has_destination", "name_length", "pending_head", "pending_tail", "pending_count"),
     *("packets_sent", "bytes_sent", "transport_cc_sequence"),
     # feedback owed to a publisher
-    *("cc_started", "cc_base", "cc_max", "cc_feedback_count", "cc_media_ssrc", "remb_wanted", "remb_bps", "remb_bytes", "remb_at"),
+    *("cc_started", "cc_base", "cc_max", "cc_feedback_count", "cc_media_ssrc"),
+    *("remb_wanted", "remb_bps", "remb_bytes", "remb_at"),
     # lists and reports
-    *("first_receive", "first_send", "local_ssrc", "next_report", "ntp_shift", "ntp_known"),
+    *("first_receive", "first_send", "local_ssrc", "ntp_shift", "ntp_known"),
     # figures
     *("authentication_failures", "replays", "stream_count", "first_stray", "address_count", "rtt", "remb_received_bps"),
     *("acknowledged_packets", "acknowledged_bytes", "feedback_lost", "rate_bytes", "rate_at", "acknowledged_bps"),
@@ -86,10 +90,12 @@ TRANSPORT = _record(
 )
 
 RECEIVE_STREAM = _record(
-    *("in_use", "transport", "track", "encoding", "ssrc", "rtx_ssrc", "kind", "codec", "clock_rate", "rtx_payload_type"),
+    *("in_use", "transport", "track", "encoding", "ssrc"),
+    *("rtx_ssrc", "kind", "codec", "clock_rate", "rtx_payload_type"),
     *("audio_level_id", "video_orientation_id", "playout_delay_id", "dependency_descriptor_id"),
     # sequence and statistics (RFC 3550 A.1, A.3, A.8)
-    *("started", "epoch", "max_sequence", "bad_sequence", "sequence_shift", "timestamp_shift", "base_sequence", "last_timestamp"),
+    *("started", "epoch", "max_sequence", "bad_sequence"),
+    *("sequence_shift", "timestamp_shift", "base_sequence", "last_timestamp"),
     *("packets", "bytes", "last_packet", "jitter_q4", "transit", "expected_prior", "received_prior", "fraction_lost"),
     *("received", "duplicates", "frames", "key_frames", "spatial_seen", "temporal_seen", "frame_timestamp"),
     *("level_sum", "level_count"),
@@ -110,7 +116,8 @@ TRACK = _record(
 SEND_STREAM = _record(
     *("in_use", "transport", "paused", "ssrc", "receive", "epoch", "next_of_track"),
     *("last_in", "last_out", "timestamp_offset", "last_timestamp", "last_send", "started", "synchronised"),
-    *("spatial", "temporal", "spatial_wanted", "temporal_wanted", "encoding_wanted", "reported_spatial", "reported_temporal"),
+    *("spatial", "temporal", "spatial_wanted", "temporal_wanted"),
+    *("encoding_wanted", "reported_spatial", "reported_temporal"),
     *("mid_id", "audio_level_id", "video_orientation_id", "playout_delay_id", "dependency_descriptor_id"),
     *("abs_send_time_id", "transport_cc_id", "mid_length", "mid_low", "mid_high"),
     *("picture_offset", "tl0_offset", "last_picture", "last_tl0"),
@@ -126,20 +133,24 @@ HISTORY_ENTRY = _record("sequence", "serial", "length", "next_nack", "tries")
 """One received packet. `serial` names its arena slot while that is not reused; −1: known to be missing."""
 
 SENT_ENTRY = _record("source", "sent", "resent", "timestamp_offset", "picture")
-"""One number of a send stream. `source` = received sequence · 4 + encoding; `sent` = when, 0 = kept free for a late packet.
-`picture` = what is added to the picture id (16 bits) and to TL0PICIDX (8 bits above), and the marker as it was sent."""
+"""One number of a send stream. `source` = received sequence · 4 + encoding; `sent` = when, 0 = kept free for a late
+packet. `picture` = what is added to the picture id (16 bits) and to TL0PICIDX (8 bits above), and the marker as it was
+sent."""
 MARKER_SHIFT = 32
 PICTURE_MASK = 0xFFFFFF
 
-EXPECTATION = _record("in_use", "receive", "mid_length", "mid_low", "mid_high", "rid_length", "rid_low", "rid_high", "next")
+EXPECTATION = _record(
+    "in_use", "receive", "mid_length", "mid_low", "mid_high", "rid_length", "rid_low", "rid_high", "next"
+)
 """How a stream that was announced without SSRC is found: by MID, and RID where there are several (RFC 8852, 9143)."""
 
 ADDRESS = _record("state", "high", "low", "port", "transport")
 """One slot of the open-addressing map from remote address to transport. `state`: 0 empty, 1 used, 2 deleted."""
 
 STREAM_KEY = _record("state", "transport", "ssrc", "receive", "rtx", "next")
-"""One slot of the open-addressing map from (transport, SSRC) to receive stream. `receive` NONE: an SSRC that authenticated but is
-no stream of the session's (the sender of RTCP, a stray); these are chained by `next` from their transport."""
+"""One slot of the open-addressing map from (transport, SSRC) to receive stream. `receive` NONE: an SSRC that
+authenticated but is no stream of the session's (the sender of RTCP, a stray); these are chained by `next` from their
+transport."""
 
 PACKET = _record(
     *("serial", "length", "payload_start", "payload_end", "payload_type", "marker", "sequence", "timestamp", "ssrc"),
@@ -148,15 +159,17 @@ PACKET = _record(
 )
 """What the header of the packet in hand says; offsets are bytes from its first.
 
-`sequence` is 16 bits as parsed, and the stream's extended number once ingress has placed it. `elements[id]` is offset · 256 +
-length of the header extension element with that id (RFC 8285), 0 where there is none; ids above 15 are not looked at.
+`sequence` is 16 bits as parsed, and the stream's extended number once ingress has placed it. `elements[id]` is offset
+· 256 + length of the header extension element with that id (RFC 8285), 0 where there is none; ids above 15 are not
+looked at.
 """
 
 OUT = _record("length", "next", "transport", "rtcp")
 """One outgoing datagram in the out arena; `next` is the one behind it for the same transport."""
 
 COUNTERS = _record(
-    *("turns", "batches", "datagrams", "packets_in", "bytes_in", "packets_out", "bytes_out", "messages_out", "send_calls"),
+    *("turns", "batches", "datagrams", "packets_in", "bytes_in"),
+    *("packets_out", "bytes_out", "messages_out", "send_calls"),
     *("punted", "commands", "events_lost", "turn_us", "longest_turn_us"),
     # drops, by reason
     *("drop_truncated", "drop_unclassified", "drop_unknown_address", "drop_punt_full", "drop_no_keys"),
@@ -166,11 +179,14 @@ COUNTERS = _record(
 )
 
 STATE = _record(
-    *("now", "ntp_offset", "next_due", "next_timers", "cursor", "out_count", "dirty_count", "message_count", "iovec_count"),
-    *("socket", "wake_down", "wake_up", "gso", "portable", "stop", "upward", "streams_high", "transports_high", "tracks_high"),
+    *("now", "ntp_offset", "next_due", "cursor"),
+    *("out_count", "dirty_count", "message_count", "iovec_count"),
+    *("socket", "wake_down", "wake_up", "gso", "portable"),
+    *("stop", "upward", "streams_high", "transports_high", "tracks_high"),
 )
-"""The plane's scalars: the batch's time, microseconds from monotonic to NTP time, when a timer is next due, the serial of the next
-arena slot, how much of the out arena, the dirty list and the message arrays is filled, and the file descriptors."""
+"""The plane's scalars: the batch's time, microseconds from monotonic to NTP time, when a timer is next due, the serial
+of the next arena slot, how much of the out arena, the dirty list and the message arrays is filled, and the file
+descriptors."""
 
 POINTERS = _record(
     *("arena", "arena_names", "receive_messages", "out", "names", "send_messages", "iovecs", "controls"),

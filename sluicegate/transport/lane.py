@@ -43,7 +43,7 @@ class Lane(Generic[P]):
 
     def receive_stun(self, data: bytes, address: Address, now: float) -> P | StunDrop | TransportDrop:
         owner = self.table.owner(address)
-        if owner is None and not self._limiter.admits(address[0], now):
+        if owner is None and not self._limiter.admits(address[0], now) and not self._names_a_peer(data):
             return TransportDrop.STUN_RATE_LIMITED
         taken = self._check(data, address, owner, now)
         if owner is None and isinstance(taken, StunDrop | TransportDrop):
@@ -55,6 +55,17 @@ class Lane(Generic[P]):
         if owner is None:
             return TransportDrop.DTLS_UNKNOWN_ADDRESS
         return owner.receive_dtls(data, address, now) or owner
+
+    def _names_a_peer(self, data: bytes) -> bool:
+        """Whether a datagram is a message with a local fragment of ours, which nobody guesses (48 random bits).
+
+        The limit must not keep those out: a flood may carry the address of somebody else as its source.
+        """
+        try:
+            message = parse_message(data)
+        except ParseError:
+            return False
+        return message.username is not None and self.table.find(message.username.partition(":")[0]) is not None
 
     def _check(self, data: bytes, address: Address, owner: P | None, now: float) -> P | StunDrop | TransportDrop:
         try:

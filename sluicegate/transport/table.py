@@ -8,7 +8,7 @@ P = TypeVar("P")
 
 # Checks that fail, from one IP address. A browser that has just been told the wrong credentials makes about 50 in its
 # first second; thousands of users behind one address succeed, and success is free. Beyond, STUN from addresses that no
-# peer has proved is not even parsed.
+# peer has proved is dropped unless it names a peer.
 FAILURES_PER_SECOND = 200.0
 FAILURE_BURST = 400.0
 

@@ -126,7 +126,11 @@ class Drops:
     def all(self) -> dict[str, int]:
         """All that grew."""
         now = dropped(self._server)
-        return {reason: count - self._before.get(reason, 0) for reason, count in now.items() if count != self._before.get(reason, 0)}
+        return {
+            reason: count - self._before.get(reason, 0)
+            for reason, count in now.items()
+            if count != self._before.get(reason, 0)
+        }
 
 
 async def settle(*clients: ScriptedClient, quiet: float = 0.15, timeout: float = 10.0) -> None:

@@ -1,9 +1,17 @@
-"""Commands as the plane applies them: words out of the command ring, decoded between two batches (`router/encoding.py` writes them)."""
+"""Commands as the plane applies them: words out of the command ring, decoded between two batches (`router/encoding.py`
+writes them)."""
 
 from typing import Any
 
 from sluicegate.compiled import kernel
-from sluicegate.router.kernel.maps import bind_address, bind_stream, forget_strays, unbind_address, unbind_all, unbind_stream
+from sluicegate.router.kernel.maps import (
+    bind_address,
+    bind_stream,
+    forget_strays,
+    unbind_address,
+    unbind_all,
+    unbind_stream,
+)
 from sluicegate.router.kernel.output import can_send
 from sluicegate.router.kernel.repair import insist_on_key_frame, want_key_frame
 from sluicegate.router.native import fence

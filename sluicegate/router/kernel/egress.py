@@ -1,12 +1,13 @@
 """Sending: what is queued for one transport leaves together.
 
-Neighbours of one size become one message with a UDP_SEGMENT control message (GSO), of which the last may be shorter; one sendmmsg
-carries up to `MESSAGES` of them. What the kernel refuses is counted and forgotten: media is never queued behind a full socket.
+Neighbours of one size become one message with a UDP_SEGMENT control message (GSO), of which the last may be shorter;
+one sendmmsg carries up to `MESSAGES` of them. What the kernel refuses is counted and forgotten: media is never queued
+behind a full socket.
 """
 
 from typing import Any
 
-from sluicegate.compiled import kernel
+from sluicegate.compiled import i64, kernel
 from sluicegate.router.native import call, last_errno
 from sluicegate.router.tables import CONTROL_BYTES, MESSAGES, NAME_BYTES, NONE, SLOT_BYTES, Tables
 
@@ -43,7 +44,7 @@ def claim_slot(t: Tables) -> int:
         if t.state[0].out_count >= len(t.out):
             t.counters[0].drop_send_error += 1
             return NONE
-    return t.state[0].out_count
+    return i64(t.state[0].out_count)
 
 
 @kernel

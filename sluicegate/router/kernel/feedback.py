@@ -1,14 +1,12 @@
 """RTCP from a peer: its reports, its requests, its goodbyes (RFC 3550 §6, RFC 4585, RFC 5104).
 
-A peer speaks only of its own streams: what it receives is looked for among its transport's send streams, what it sends among its
-receive streams, so nobody's feedback touches anybody else's media.
+A peer speaks only of its own streams: what it receives is looked for among its transport's send streams, what it sends
+among its receive streams, so nobody's feedback touches anybody else's media.
 """
 
 from typing import Any
 
-import numpy as np
-
-from sluicegate.compiled import kernel
+from sluicegate.compiled import i64, kernel
 from sluicegate.router.kernel.header import read_16, read_32
 from sluicegate.router.kernel.ingress import BYE_RECEIVED, MAX_STREAMS, SRTCP_MINIMUM, police, unprotect
 from sluicegate.router.kernel.maps import note_stray, stream_slot
@@ -22,7 +20,8 @@ NACK, TRANSPORT_CC = 1, 15
 PLI, FIR, APPLICATION_LAYER = 1, 4, 15
 REMB_NAME = 0x52454D42  # "REMB"
 MAX_NACKED = 64
-"""Numbers that one RTCP packet may have sent again: a storm of requests costs its sender's own quality, nobody else's."""
+"""Numbers that one RTCP packet may have sent again: a storm of requests costs its sender's own quality, nobody
+else's."""
 MAX_RTT_US = 30_000_000
 
 
@@ -49,7 +48,7 @@ def receive_rtcp(t: Tables, handle: int, serial: int, length: int) -> None:
     budget = MAX_NACKED
     while start + 4 <= length:
         end = start + 4 * (read_16(row, start + 2) + 1)
-        if np.int64(row[start]) >> 6 != 2 or end > length:
+        if i64(row[start]) >> 6 != 2 or end > length:
             counters.drop_rtcp += 1
             return
         budget = dispatch(t, handle, transport, row, start, end, budget)
@@ -59,8 +58,8 @@ def receive_rtcp(t: Tables, handle: int, serial: int, length: int) -> None:
 @kernel
 def dispatch(t: Tables, handle: int, transport: Any, row: Any, start: int, end: int, budget: int) -> int:
     """Act on the RTCP packet `row[start:end]`; what is left of the budget for retransmissions."""
-    count = np.int64(row[start]) & 0x1F
-    kind = np.int64(row[start + 1])
+    count = i64(row[start]) & 0x1F
+    kind = i64(row[start + 1])
     if kind == SENDER_REPORT and end - start >= 28:
         receive_sender_report(t, handle, transport, row, start)
         receive_blocks(t, transport, row, start + 28, end, count)
@@ -88,7 +87,7 @@ def find_send(t: Tables, transport: Any, ssrc: int) -> int:
     handle = transport.first_send
     while handle >= 0:
         if t.send_streams[handle].ssrc == ssrc:
-            return handle
+            return i64(handle)
         handle = t.send_streams[handle].next_of_transport
     return NONE
 
@@ -107,7 +106,8 @@ def receive_sender_report(t: Tables, handle: int, transport: Any, row: Any, star
     stream.report_middle = ((seconds & 0xFFFF) << 16) | (fraction >> 16)
     stream.report_arrival = now
     stream.report_known = 1
-    # One shift for all streams of a peer keeps them together; the quickest report is the truest, a second off is a new clock.
+    # One shift for all streams of a peer keeps them together; the quickest report is the truest, a second off is a new
+    # clock.
     shift = now + t.state[0].ntp_offset - stream.report_ntp
     if not transport.ntp_known or shift < transport.ntp_shift or shift > transport.ntp_shift + 1_000_000:
         transport.ntp_shift = shift
@@ -116,7 +116,8 @@ def receive_sender_report(t: Tables, handle: int, transport: Any, row: Any, star
 
 @kernel
 def receive_blocks(t: Tables, transport: Any, row: Any, offset: int, end: int, count: int) -> None:
-    """What the peer says of the streams that we send it (RFC 3550 §6.4.1); no times below zero, whatever its clock does."""
+    """What the peer says of the streams that we send it (RFC 3550 §6.4.1); no times below zero, whatever its clock
+    does."""
     now = t.state[0].now
     ntp = now + t.state[0].ntp_offset
     compact = ((ntp // 1_000_000 & 0xFFFF) << 16) | ((ntp % 1_000_000 << 16) // 1_000_000)
@@ -126,7 +127,7 @@ def receive_blocks(t: Tables, transport: Any, row: Any, offset: int, end: int, c
         handle = find_send(t, transport, read_32(row, offset))
         if handle >= 0:
             send = t.send_streams[handle]
-            send.fraction_lost = np.int64(row[offset + 4])
+            send.fraction_lost = i64(row[offset + 4])
             lost = read_32(row, offset + 4) & 0xFFFFFF
             send.lost = lost - ((lost & 0x800000) << 1)
             send.jitter = read_32(row, offset + 12)

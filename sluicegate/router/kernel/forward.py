@@ -1,14 +1,13 @@
 """Fan-out: for each subscription of a track decide whether this packet goes, under which number, and write it.
 
-A send stream keeps the last received and the last sent number. A gap that the network made stays open: its numbers are kept in
-the `sent` ring for the packets that may still come. A gap that we make (pause, switch, dropped layer) is closed.
+A send stream keeps the last received and the last sent number. A gap that the network made stays open: its numbers are
+kept in the `sent` ring for the packets that may still come. A gap that we make (pause, switch, dropped layer) is
+closed.
 """
 
 from typing import Any
 
-import numpy as np
-
-from sluicegate.compiled import kernel
+from sluicegate.compiled import i64, kernel
 from sluicegate.router.kernel.egress import claim_slot
 from sluicegate.router.kernel.ingress import LAYERS_CHANGED
 from sluicegate.router.kernel.layers import (
@@ -68,8 +67,10 @@ def admit(t: Tables, handle: int, send: Any, receive: int, stream: Any, packet: 
     if not can_send(t.transports[send.transport]):
         send.synchronised = 0
         return NONE
-    if send.receive != receive and not (may_switch(send, stream, descriptor) and switch(t, send, receive, stream, packet)):
-        return NONE
+    if send.receive != receive:
+        if not may_switch(send, stream, descriptor):
+            return NONE
+        switch(t, send, receive, stream, packet)
     if not send.synchronised or send.epoch != stream.epoch:
         if stream.kind == MediaKind.VIDEO and not descriptor.key_frame:
             want_key_frame(t, receive)
@@ -95,12 +96,13 @@ def admit(t: Tables, handle: int, send: Any, receive: int, stream: Any, packet: 
             return NONE
         report_layers(t, handle, send, stream)
     reserve(t.sent[handle], send, stream, packet.sequence)
-    return send.last_out
+    return i64(send.last_out)
 
 
 @kernel
-def switch(t: Tables, send: Any, receive: int, stream: Any, packet: Any) -> bool:
-    """Go over to another encoding of the track with its key frame; timestamps meet by the publisher's reports (RFC 3550 §6.4.1)."""
+def switch(t: Tables, send: Any, receive: int, stream: Any, packet: Any) -> None:
+    """Go over to another encoding of the track with its key frame; timestamps meet by the publisher's reports (RFC
+    3550 §6.4.1)."""
     if send.started:
         elapsed = (t.state[0].now - send.last_send) * send.clock_rate // 1_000_000
         expected = send.last_timestamp + max(elapsed, 1)
@@ -117,7 +119,6 @@ def switch(t: Tables, send: Any, receive: int, stream: Any, packet: Any) -> bool
         send.timestamp_offset = (expected - packet.timestamp) & 0xFFFFFFFF
     send.receive = receive
     send.synchronised = 0
-    return True
 
 
 @kernel
@@ -196,7 +197,7 @@ def emit(t: Tables, handle: int, send: Any, row: Any, packet: Any, number: int) 
         counters.drop_too_long += 1
         return
     entry.sent = state.now
-    entry.picture = (entry.picture & PICTURE_MASK) | (np.int64(marker) << MARKER_SHIFT)
+    entry.picture = (entry.picture & PICTURE_MASK) | (i64(marker) << MARKER_SHIFT)
     if not queue(t, slot, send.transport, length, 0):
         return
     counters.packets_out += 1

@@ -2,9 +2,7 @@
 
 from typing import Any
 
-import numpy as np
-
-from sluicegate.compiled import kernel
+from sluicegate.compiled import i64, kernel
 
 RTP_HEADER = 12
 ONE_BYTE_PROFILE = 0xBEDE
@@ -15,7 +13,7 @@ ELEMENTS = 16
 @kernel
 def read_16(row: Any, offset: int) -> int:
     """16 bits, big endian, of a row that is known to hold them."""
-    return (np.int64(row[offset]) << 8) | np.int64(row[offset + 1])
+    return (i64(row[offset]) << 8) | i64(row[offset + 1])
 
 
 @kernel
@@ -45,12 +43,12 @@ def write_32(row: Any, offset: int, value: int) -> None:
 @kernel
 def parse_header(row: Any, length: int, packet: Any) -> bool:
     """Read the header of the decrypted RTP packet `row[:length]`; False if it is not one."""
-    if length < RTP_HEADER or np.int64(row[0]) >> 6 != 2:
+    if length < RTP_HEADER or i64(row[0]) >> 6 != 2:
         return False
-    first = np.int64(row[0])
+    first = i64(row[0])
     packet.length = length
-    packet.marker = np.int64(row[1]) >> 7
-    packet.payload_type = np.int64(row[1]) & 0x7F
+    packet.marker = i64(row[1]) >> 7
+    packet.payload_type = i64(row[1]) & 0x7F
     packet.sequence = read_16(row, 2)
     packet.timestamp = read_32(row, 4)
     packet.ssrc = read_32(row, 8)
@@ -76,7 +74,7 @@ def parse_header(row: Any, length: int, packet: Any) -> bool:
     if first & 0x20:  # the last byte counts the padding, itself included
         if offset >= length:
             return False
-        padding = np.int64(row[length - 1])
+        padding = i64(row[length - 1])
         if padding == 0 or offset + padding > length:
             return False
         packet.payload_end = length - padding
@@ -87,11 +85,11 @@ def parse_header(row: Any, length: int, packet: Any) -> bool:
 def parse_one_byte(row: Any, offset: int, end: int, elements: Any) -> None:
     """One-byte elements; id 0 is padding, id 15 ends, and so does an element that claims more than there is."""
     while offset < end:
-        identifier = np.int64(row[offset]) >> 4
+        identifier = i64(row[offset]) >> 4
         if identifier == 0:
             offset += 1
             continue
-        length = (np.int64(row[offset]) & 0x0F) + 1
+        length = (i64(row[offset]) & 0x0F) + 1
         if identifier == 15 or offset + 1 + length > end:
             return
         elements[identifier] = (offset + 1) * 256 + length
@@ -102,13 +100,13 @@ def parse_one_byte(row: Any, offset: int, end: int, elements: Any) -> None:
 def parse_two_byte(row: Any, offset: int, end: int, elements: Any) -> None:
     """Two-byte elements; id 0 is padding, and an element that claims more than there is ends the walk."""
     while offset < end:
-        identifier = np.int64(row[offset])
+        identifier = i64(row[offset])
         if identifier == 0:
             offset += 1
             continue
         if offset + 2 > end:
             return
-        length = np.int64(row[offset + 1])
+        length = i64(row[offset + 1])
         if offset + 2 + length > end:
             return
         if identifier < ELEMENTS:
@@ -118,8 +116,9 @@ def parse_two_byte(row: Any, offset: int, end: int, elements: Any) -> None:
 
 @kernel
 def pack_text(row: Any, offset: int, length: int, words: Any) -> None:
-    """Put up to 16 bytes of a MID or RID into two words, so that they compare as integers: little endian, zero padded."""
+    """Put up to 16 bytes of a MID or RID into two words, so that they compare as integers: little endian, zero
+    padded."""
     words[0] = 0
     words[1] = 0
     for index in range(min(length, 16)):
-        words[index >> 3] |= np.int64(row[offset + index]) << (8 * (index & 7))
+        words[index >> 3] |= i64(row[offset + index]) << (8 * (index & 7))

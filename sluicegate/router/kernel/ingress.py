@@ -1,15 +1,14 @@
 """From a datagram to a packet of a known stream: classify, look up, unprotect, place in sequence, remember.
 
-    first byte 0–3 STUN ─▶ punted    20–63 DTLS ─▶ punted if its address is bound    128–191 ─▶ RTP or RTCP (RFC 7983, 5761)
+    first byte 0–3 STUN ─▶ punted    20–63 DTLS ─▶ punted if its address is bound    128–191 ─▶ RTP or RTCP (RFC 7983,
+    5761)
 
 No state comes into being for a packet that did not authenticate, and a transport's authenticated SSRCs are bounded.
 """
 
 from typing import Any
 
-import numpy as np
-
-from sluicegate.compiled import kernel
+from sluicegate.compiled import i64, kernel
 from sluicegate.router.kernel.header import pack_text, parse_header, read_16, read_32, write_16, write_32
 from sluicegate.router.kernel.maps import (
     adopt_stray,
@@ -70,7 +69,7 @@ def classify(t: Tables, index: int, serial: int, length: int, truncated: int) ->
         counters.drop_unclassified += 1
         return NONE
     handle = find_transport(t.addresses, t.scratch[0], t.scratch[1], t.scratch[2])
-    first = np.int64(row[0])
+    first = i64(row[0])
     if first <= 3 or (20 <= first <= 63 and handle >= 0):
         push_punt(t, row, length, t.arena_names[index], handle)
         return NONE
@@ -115,7 +114,7 @@ def unprotect(t: Tables, transport: Any, function: int, serial: int, length: int
         transport.last_receive = t.state[0].now
         transport.packets_received += 1
         transport.bytes_received += length
-        return t.scratch[0] & 0xFFFFFFFF
+        return i64(t.scratch[0] & 0xFFFFFFFF)
     if status == REPLAY_FAILED or status == REPLAY_OLD:
         counters.drop_replay += 1
         transport.replays += 1
@@ -127,7 +126,8 @@ def unprotect(t: Tables, transport: Any, function: int, serial: int, length: int
 
 @kernel
 def receive_rtp(t: Tables, handle: int, serial: int, length: int) -> int:
-    """Take one RTP datagram into `t.packet`; the receive stream that it belongs to, or NONE when there is nothing to forward."""
+    """Take one RTP datagram into `t.packet`; the receive stream that it belongs to, or NONE when there is nothing to
+    forward."""
     counters = t.counters[0]
     transport = t.transports[handle]
     row = t.arena[serial & (len(t.arena) - 1)]
@@ -224,7 +224,7 @@ def recognise(t: Tables, handle: int, transport: Any, slot: int, row: Any, packe
             pack_text(row, element >> 8, element & 0xFF, words[2:4])
             if expected.rid_length != element & 0xFF or expected.rid_low != words[2] or expected.rid_high != words[3]:
                 continue
-        rebind(t, handle, transport, slot, expected.receive, np.int64(rtx))
+        rebind(t, handle, transport, slot, expected.receive, i64(rtx))
         return True
     return False
 
@@ -268,7 +268,7 @@ def receive_rtx(t: Tables, receive: int, row: Any, packet: Any) -> int:
     original = read_16(row, packet.payload_start)
     for offset in range(packet.payload_start, packet.payload_end - 2):
         row[offset] = row[offset + 2]
-    row[0] = np.int64(row[0]) & 0xDF  # the padding stays behind
+    row[0] = i64(row[0]) & 0xDF  # the padding stays behind
     row[1] = (packet.marker << 7) | stream.payload_types[0]
     write_16(row, 2, original)
     write_32(row, 8, stream.ssrc)
@@ -340,7 +340,7 @@ def extend_sequence(t: Tables, receive: int, stream: Any, packet: Any) -> bool:
     stream.bad_sequence = NONE
     packet.sequence = stream.max_sequence + delta
     packet.timestamp = (packet.timestamp + stream.timestamp_shift) & 0xFFFFFFFF
-    return delta > -HISTORY
+    return bool(delta > -HISTORY)
 
 
 @kernel
@@ -430,5 +430,5 @@ def count(stream: Any, packet: Any, row: Any, now: int) -> None:
         stream.frames += 1
     element = packet.elements[stream.audio_level_id]
     if element:
-        stream.level_sum += np.int64(row[element >> 8]) & 0x7F
+        stream.level_sum += i64(row[element >> 8]) & 0x7F
         stream.level_count += 1

@@ -1,8 +1,8 @@
 """What a video payload says of its place among the layers, and which packets a subscription's layers let through.
 
-Temporal: up at a switching point, down at the start of any frame. Spatial (SVC): up at a key frame, or where a layer begins without
-looking back (VP9 with P clear); down at the start of any picture, since no lower layer looks at a higher one. Simulcast: at the
-key frame of the encoding that is wanted.
+Temporal: up at a switching point, down at the start of any frame. Spatial (SVC): up at a key frame, or where a layer
+begins without looking back (VP9 with P clear); down at the start of any picture, since no lower layer looks at a
+higher one. Simulcast: at the key frame of the encoding that is wanted.
 """
 
 from typing import Any
@@ -58,7 +58,8 @@ def may_switch(send: Any, stream: Any, descriptor: Any) -> bool:
     """Whether a simulcast subscription may go over to this encoding here; without any yet, a lower one will do."""
     if stream.kind != MediaKind.VIDEO or not descriptor.key_frame:
         return False
-    return stream.encoding == send.encoding_wanted or (send.receive == NONE and stream.encoding < send.encoding_wanted)
+    lower = send.receive == NONE and stream.encoding < send.encoding_wanted
+    return bool(lower or stream.encoding == send.encoding_wanted)
 
 
 @kernel

@@ -1,14 +1,14 @@
-"""The plane's two hash maps (address → transport, (transport, SSRC) → receive stream): open addressing with linear probing.
+"""The plane's two hash maps (address → transport, (transport, SSRC) → receive stream): open addressing with linear
+probing.
 
-A deleted slot keeps its place so that longer probes go on behind it; an insertion fills it again. The maps have twice to sixteen
-times the slots that their tables have rows, so a probe is short; one that meets no empty slot ends after a whole round.
+A deleted slot keeps its place so that longer probes go on behind it; an insertion fills it again. The maps have twice
+to sixteen times the slots that their tables have rows, so a probe is short; one that meets no empty slot ends after a
+whole round.
 """
 
 from typing import Any
 
-import numpy as np
-
-from sluicegate.compiled import kernel
+from sluicegate.compiled import i64, kernel
 from sluicegate.router.tables import NONE
 
 EMPTY, USED, DELETED = 0, 1, 2
@@ -18,7 +18,8 @@ MASK_31 = (1 << 31) - 1
 
 @kernel
 def mix(value: int) -> int:
-    """Spread the bits of a 32-bit value over 31 bits (finaliser in the manner of MurmurHash3, without 64-bit overflow)."""
+    """Spread the bits of a 32-bit value over 31 bits (finaliser in the manner of MurmurHash3, without 64-bit
+    overflow)."""
     value &= 0xFFFFFFFF
     value ^= value >> 16
     value = (value * 0x45D9F3B) & 0xFFFFFFFF
@@ -30,19 +31,14 @@ def mix(value: int) -> int:
 @kernel
 def read_word(row: Any, offset: int) -> int:
     """32 bits, big endian, of a row that is known to hold them."""
-    return (
-        (np.int64(row[offset]) << 24)
-        | (np.int64(row[offset + 1]) << 16)
-        | (np.int64(row[offset + 2]) << 8)
-        | np.int64(row[offset + 3])
-    )
+    return (i64(row[offset]) << 24) | (i64(row[offset + 1]) << 16) | (i64(row[offset + 2]) << 8) | i64(row[offset + 3])
 
 
 @kernel
 def parse_name(name: Any, key: Any) -> bool:
     """Turn a sockaddr (`name`: at least 28 bytes) into `key` = high, low (IPv6, or IPv4 mapped into it) and port."""
-    family = np.int64(name[0]) | (np.int64(name[1]) << 8)
-    key[2] = (np.int64(name[2]) << 8) | np.int64(name[3])
+    family = i64(name[0]) | (i64(name[1]) << 8)
+    key[2] = (i64(name[2]) << 8) | i64(name[3])
     if family == AF_INET:
         key[0] = 0
         key[1] = (0xFFFF << 32) | read_word(name, 4)
@@ -116,7 +112,8 @@ def unbind_all(addresses: Any, transport: int) -> None:
 
 @kernel
 def release_slot(table: Any, slot: int) -> None:
-    """Empty a slot; where nothing follows it, the deleted ones before it become empty too, so that probes stay short."""
+    """Empty a slot; where nothing follows it, the deleted ones before it become empty too, so that probes stay
+    short."""
     mask = len(table) - 1
     if table[(slot + 1) & mask].state != EMPTY:
         table[slot].state = DELETED

@@ -1,8 +1,9 @@
-"""The out arena: where outgoing packets are written, protected and queued for their transport, until egress sends them all."""
+"""The out arena: where outgoing packets are written, protected and queued for their transport, until egress sends them
+all."""
 
 from typing import Any
 
-from sluicegate.compiled import kernel
+from sluicegate.compiled import i64, kernel
 from sluicegate.router.native import call
 from sluicegate.router.tables import NONE, SLOT_BYTES, Tables
 
@@ -11,11 +12,12 @@ LENGTH_MASK = 0xFFFFFFFF
 
 @kernel
 def protect(t: Tables, function: int, session: int, address: int, length: int) -> int:
-    """Encrypt in place by one of libsrtp's functions; the new length, or 0 when it refuses (its `int *` is the low half of a word)."""
+    """Encrypt in place by one of libsrtp's functions; the new length, or 0 when it refuses (its `int *` is the low
+    half of a word)."""
     t.scratch[0] = length
     if call(function, session, address, t.pointers[0].scratch, 0, 0) != 0:
         return 0
-    return t.scratch[0] & LENGTH_MASK
+    return i64(t.scratch[0] & LENGTH_MASK)
 
 
 @kernel
@@ -49,4 +51,4 @@ def queue(t: Tables, slot: int, transport_handle: int, length: int, rtcp: int) -
 @kernel
 def can_send(transport: Any) -> bool:
     """Whether a transport has both a verified destination and keys."""
-    return transport.has_destination != 0 and transport.transmit_session != 0
+    return bool(transport.has_destination != 0 and transport.transmit_session != 0)

@@ -1,12 +1,14 @@
-"""Mending what was lost, on both sides: NACK and key frame requests out, retransmissions in answer to a subscriber's NACK.
+"""Mending what was lost, on both sides: NACK and key frame requests out, retransmissions in answer to a subscriber's
+NACK.
 
-A gap is asked for 10 ms after it shows, then every 40 ms or round trip, ten times; after that a key frame must do. Requests for key
-frames are gathered per received stream: one new request in 500 ms, one repetition a second until the key frame comes.
+A gap is asked for 10 ms after it shows, then every 40 ms or round trip, ten times; after that a key frame must do.
+Requests for key frames are gathered per received stream: one new request in 500 ms, one repetition a second until the
+key frame comes.
 """
 
 from typing import Any
 
-from sluicegate.compiled import kernel
+from sluicegate.compiled import i64, kernel
 from sluicegate.router.kernel.egress import claim_slot
 from sluicegate.router.kernel.header import parse_header, write_16, write_32
 from sluicegate.router.kernel.layers import read_descriptor
@@ -84,7 +86,7 @@ def send_nack(t: Tables, receive: int, stream: Any) -> int:
     interval = max(NACK_INTERVAL_US, min(transport.rtt, 500_000))
     slot = claim_slot(t)
     if slot < 0:
-        return now + interval
+        return i64(now + interval)
     out = t.out[slot]
     history = t.history[receive]
     due = NEVER

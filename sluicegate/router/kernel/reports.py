@@ -1,14 +1,12 @@
 """RTCP that is due by the clock: sender and receiver reports, transport-wide feedback, REMB.
 
-A sender report carries the publisher's own mapping of RTP to NTP time, moved to our clock by one shift for all its streams: what
-belonged together when it was captured still does (RFC 3550 §6.4.1).
+A sender report carries the publisher's own mapping of RTP to NTP time, moved to our clock by one shift for all its
+streams: what belonged together when it was captured still does (RFC 3550 §6.4.1).
 """
 
 from typing import Any
 
-import numpy as np
-
-from sluicegate.compiled import kernel
+from sluicegate.compiled import i64, kernel
 from sluicegate.router.kernel.egress import claim_slot
 from sluicegate.router.kernel.header import write_16, write_24, write_32
 from sluicegate.router.kernel.output import can_send, queue
@@ -25,8 +23,8 @@ MAX_BLOCKS = 31
 SENDER_REPORT_BYTES = 28
 BLOCK_BYTES = 24
 
-# Receiver-side estimate for publishers without transport-cc, by loss alone: two per cent and ten per cent of loss are the
-# borders between growing by eight per cent a second, keeping, and falling by half the loss.
+# Receiver-side estimate for publishers without transport-cc, by loss alone: two per cent and ten per cent of loss are
+# the borders between growing by eight per cent a second, keeping, and falling by half the loss.
 REMB_START_BPS = 1_000_000
 REMB_MIN_BPS, REMB_MAX_BPS = 100_000, 10_000_000
 LOSS_GROW, LOSS_FALL = 5, 26  # of 256
@@ -58,7 +56,8 @@ def report(t: Tables, handle: int) -> None:
 
 @kernel
 def write_compound(t: Tables, slot: int, transport: Any, send: int, receive: int) -> tuple[int, int, int]:
-    """Write one compound: a report with blocks, further sender reports, SDES; (length, next send, next receive stream)."""
+    """Write one compound: a report with blocks, further sender reports, SDES; (length, next send, next receive
+    stream)."""
     out = t.out[slot]
     offset = 0
     chunks_at = 0
@@ -91,10 +90,10 @@ def write_compound(t: Tables, slot: int, transport: Any, send: int, receive: int
     at = 0
     while at < chunks_at:  # a chunk for each SSRC that reported above
         ssrc_offset = at + 4
-        if np.int64(out[at + 1]) == 200 or at == 0:
+        if i64(out[at + 1]) == 200 or at == 0:
             offset = write_description(t, out, offset, ssrc_offset, transport)
             chunks += 1
-        at += 4 * (((np.int64(out[at + 2]) << 8) | np.int64(out[at + 3])) + 1)
+        at += 4 * (((i64(out[at + 2]) << 8) | i64(out[at + 3])) + 1)
     finish(out, chunks_at, 202, chunks, offset - chunks_at)
     return offset, send, receive
 
@@ -118,7 +117,7 @@ def write_description(t: Tables, out: Any, offset: int, ssrc_offset: int, transp
         row = t.send_streams[send]
         matches = True
         for index in range(4):
-            matches = matches and np.int64(out[ssrc_offset + index]) == (row.ssrc >> (24 - 8 * index)) & 0xFF
+            matches = matches and i64(out[ssrc_offset + index]) == (row.ssrc >> (24 - 8 * index)) & 0xFF
         if matches:
             length = row.cname_length
             for index in range(length):

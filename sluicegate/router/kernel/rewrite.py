@@ -1,16 +1,14 @@
 """Writing an outgoing packet: header, the receiver's extension elements, the payload with its picture id moved.
 
 Elements stand in one order: MID, audio level, video orientation, playout delay, dependency descriptor, abs-send-time,
-transport-cc. The first five are the same for every sending of a packet; the last two say when and as what it was sent, so only
-streams with RTX have them: a packet that is repeated under its own number must be the same to the bit, or AES-GCM would see one
-nonce with two messages.
+transport-cc. The first five are the same for every sending of a packet; the last two say when and as what it was sent,
+so only streams with RTX have them: a packet that is repeated under its own number must be the same to the bit, or
+AES-GCM would see one nonce with two messages.
 """
 
 from typing import Any
 
-import numpy as np
-
-from sluicegate.compiled import kernel
+from sluicegate.compiled import i64, kernel
 from sluicegate.router.kernel.header import ONE_BYTE_PROFILE, RTP_HEADER, read_16, write_16, write_24, write_32
 from sluicegate.router.tables import ARRIVALS, NONE, PICTURE_MASK, SLOT_BYTES, Tables
 
@@ -23,7 +21,8 @@ LONGEST_ONE_BYTE = 16
 def write_packet(
     t: Tables, slot: int, send: Any, entry: Any, row: Any, packet: Any, number: int, marker: int, original: int
 ) -> int:
-    """Write one packet of a send stream into an out slot; `original` ≥ 0 makes it RTX (RFC 4588) of that sequence number.
+    """Write one packet of a send stream into an out slot; `original` ≥ 0 makes it RTX (RFC 4588) of that sequence
+    number.
 
     The length, or 0 if it does not fit.
     """
@@ -58,13 +57,13 @@ def write_packet(
         move_picture(out, offset - start, descriptor, entry.picture)
     if send.transport_cc_id:
         t.departures[send.transport, read_departure(t, send) & (ARRIVALS - 1)] = t.state[0].now * 2048 + offset + length
-    return offset + length
+    return i64(offset + length)
 
 
 @kernel
 def read_departure(t: Tables, send: Any) -> int:
     """The transport-wide number that was written last."""
-    return t.transports[send.transport].transport_cc_sequence - 1
+    return i64(t.transports[send.transport].transport_cc_sequence - 1)
 
 
 @kernel
@@ -72,7 +71,7 @@ def primary_start(row: Any, packet: Any) -> int:
     """Where the primary encoding of a RED payload begins (RFC 2198 §3), or NONE."""
     offset = packet.payload_start
     redundant = 0
-    while offset < packet.payload_end and np.int64(row[offset]) & 0x80:
+    while offset < packet.payload_end and i64(row[offset]) & 0x80:
         if offset + 4 > packet.payload_end:
             return NONE
         redundant += read_16(row, offset + 2) & 0x3FF
@@ -99,7 +98,7 @@ def write_extensions(t: Tables, out: Any, send: Any, row: Any, packet: Any) -> i
     """Write the extension block that the receiver negotiated; where the payload begins."""
     stream = t.receive_streams[send.receive]
     descriptor_element = packet.elements[stream.dependency_descriptor_id]
-    wide = np.int64(send.dependency_descriptor_id != 0 and descriptor_element & 0xFF > LONGEST_ONE_BYTE)
+    wide = i64(send.dependency_descriptor_id != 0 and descriptor_element & 0xFF > LONGEST_ONE_BYTE)
     offset = RTP_HEADER + 4
     if send.mid_id and send.mid_length:
         offset = write_element(out, offset, send.mid_id, send.mid_length, wide)

@@ -1,6 +1,7 @@
-"""One turn of the plane: commands, what has arrived, what is due, what must be sent; and the loop that turns without the GIL."""
+"""One turn of the plane: commands, what has arrived, what is due, what must be sent; and the loop that turns without
+the GIL."""
 
-from sluicegate.compiled import kernel
+from sluicegate.compiled import i64, kernel
 from sluicegate.router.kernel.apply import check_track, drain_commands
 from sluicegate.router.kernel.egress import flush
 from sluicegate.router.kernel.feedback import receive_rtcp
@@ -27,7 +28,7 @@ NAME_ROOM = 28
 def read_clock(t: Tables) -> int:
     """Monotonic microseconds."""
     call(t.native[0].clock_gettime, CLOCK_MONOTONIC, t.pointers[0].time, 0, 0, 0)
-    return t.time[0] * 1_000_000 + t.time[1] // 1000
+    return i64(t.time[0] * 1_000_000 + t.time[1] // 1000)
 
 
 @kernel
@@ -47,8 +48,8 @@ def receive(t: Tables) -> int:
 def process(t: Tables, count: int) -> None:
     """Handle the `count` datagrams that stand in the next arena slots, and leave what they cause in the out arena.
 
-    Commands come first: an address is bound before the answer to its check is sent, so the packets that this answer brings about
-    find it bound.
+    Commands come first: an address is bound before the answer to its check is sent, so the packets that this answer
+    brings about find it bound.
     """
     state = t.state[0]
     apply_commands(t)
