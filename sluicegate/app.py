@@ -5,9 +5,10 @@ Nothing else knows which implementation stands behind a Protocol.
 
 import asyncio
 import gc
+import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -25,7 +26,7 @@ from sluicegate.errors import ConfigurationError
 from sluicegate.http.app import build_app
 from sluicegate.http.connections import ApiRunner
 from sluicegate.http.metrics import Metrics
-from sluicegate.metering import Meter
+from sluicegate.metering import Meter, connection_samples
 from sluicegate.router.plane import Plane
 from sluicegate.router.router import Router
 from sluicegate.router.sockets import ports_between
@@ -39,37 +40,65 @@ POLL_INTERVAL = 0.3
 HANDSHAKE_THREADS = 2
 """Threads for DTLS: OpenSSL works without the GIL, so a second one helps where there is a second core."""
 
+Announce = Callable[[str], None]
+say: Announce = partial(print, flush=True)
+
 
 def serve(settings: Settings) -> int:
     """Run a node until it is told to stop; the process's exit status."""
+    _raise_descriptor_limit()
     uvloop.run(_serve(settings))
     return 0
 
 
+def _raise_descriptor_limit() -> None:
+    """Take as many file descriptors as the system lets us have: each HTTP connection and event stream is one."""
+    try:
+        import resource
+    except ImportError:  # not a POSIX system
+        return
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (OSError, ValueError) as error:  # macOS names a hard limit that it does not grant
+        log.debug("descriptor limit kept", error=str(error))
+
+
 async def _serve(settings: Settings) -> None:
     stop = asyncio.Event()
+    starting = True
+
+    def ask_to_stop() -> None:
+        # A compilation cannot be interrupted, and there is nothing yet that would miss an orderly end.
+        if starting:
+            os._exit(0)
+        stop.set()
+
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    async with node(settings) as address:
-        print(f"Sluicegate is ready: open {address} in a browser", flush=True)
+        loop.add_signal_handler(number, ask_to_stop)
+    async with node(settings, announce=say) as address:
+        starting = False
+        # What lives from here on was made by calls; what was made before need never be looked through again.
+        gc.freeze()
+        say(f"Sluicegate is ready: open {address} in a browser")
         await stop.wait()
         log.info("stopping")
 
 
 @asynccontextmanager
-async def node(settings: Settings) -> AsyncIterator[str]:
-    """A whole running node; gives the address of its page."""
+async def node(settings: Settings, *, announce: Announce = lambda line: None) -> AsyncIterator[str]:
+    """A whole running node; gives the address of its page.
+
+    Ports are taken first, so that what cannot be had is known at once. Then the packet plane is compiled; meanwhile
+    `/healthz` answers, and `/readyz` says what is missing. `announce` is given lines for whoever waits.
+    """
     async with AsyncExitStack() as stack:
         router = _router(settings)
         stack.push_async_callback(router.stop)
-        seconds = await asyncio.to_thread(router.compile, partial(print, flush=True))
-        log.info("packet plane ready", seconds=round(seconds, 1), ports=[plane.port for plane in router.planes])
-        router.start()
-
         metrics = Metrics()
         executor = ThreadPoolExecutor(HANDSHAKE_THREADS, "dtls")
-        stack.callback(executor.shutdown, wait=False)
+        stack.callback(executor.shutdown, cancel_futures=True)
         transports = Transports(
             router.planes,
             certificate=Certificate.generate(),
@@ -88,28 +117,42 @@ async def node(settings: Settings) -> AsyncIterator[str]:
             ProcessRegistry(settings.node_id),
             clock=clock.monotonic,
             wall=clock.wall,
+            paths=metrics,
         )
+        service.starting = True
         for plane in router.planes:
             plane.on_event = partial(service.handle_plane_event, plane)
         stack.callback(service.close_all, "server shut down")
-        meter = Meter(service, router, transports, metrics)
+        meter = Meter(service, router, transports, bus, metrics)
         metrics.add_source(meter.samples)
 
-        runner = ApiRunner(build_app(service=service, settings=settings, metrics=metrics, ready=_ready))
+        ready = partial(_ready, service)
+        runner = ApiRunner(build_app(service=service, settings=settings, metrics=metrics, ready=ready))
+        metrics.add_source(partial(connection_samples, runner))
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         port = await _listen(runner, settings)
+        seconds = await asyncio.to_thread(router.compile, announce)
+        log.info("packet plane ready", seconds=round(seconds, 1), ports=[plane.port for plane in router.planes])
+        router.start()
+        service.starting = False
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
         task = tasks.create_task(_poll(service, meter))
         stack.callback(task.cancel)
-        gc.freeze()
         yield settings.page_url(port)
 
 
 def _router(settings: Settings) -> Router:
     """The planes, each on the next free port of the range."""
     ports = ports_between(settings.rtc_min_port, settings.rtc_max_port)
-    planes = [Plane(index, host=settings.media_host(), ports=ports) for index in range(settings.plane_threads)]
+    planes: list[Plane] = []
+    try:
+        for index in range(settings.plane_threads):
+            planes.append(Plane(index, host=settings.media_host(), ports=ports))
+    except ConfigurationError:
+        for plane in planes:
+            plane.close()
+        raise
     return Router(planes, driver=settings.plane_driver, socket=settings.plane_socket)
 
 
@@ -119,7 +162,7 @@ async def _listen(runner: ApiRunner, settings: Settings) -> int:
         site = web.TCPSite(runner, settings.host, settings.port, reuse_address=True)
         await site.start()
     except OSError as error:
-        reason = error.strerror or error
+        reason = os.strerror(error.errno) if error.errno else error
         raise ConfigurationError(
             f"PORT is {settings.port}, and {settings.host} cannot be listened on there: {reason}; choose another"
         ) from None
@@ -127,9 +170,9 @@ async def _listen(runner: ApiRunner, settings: Settings) -> int:
     return int(bound.getsockname()[1])
 
 
-def _ready() -> Iterable[tuple[str, bool, str]]:
-    """What this node needs before it takes work: the plane, which runs before the first request is answered."""
-    yield "plane", True, "compiled and running"
+def _ready(service: Service) -> Iterator[tuple[str, bool, str]]:
+    """What this node needs before it takes work."""
+    yield "plane", not service.starting, "being compiled" if service.starting else "compiled and running"
 
 
 async def _poll(service: Service, meter: Meter) -> None:
@@ -139,5 +182,8 @@ async def _poll(service: Service, meter: Meter) -> None:
         await asyncio.sleep(max(0.0, due - clock.monotonic()))
         now = clock.monotonic()
         meter.observe(now - due)
-        service.poll(now, meter.cpu_load(now))
+        try:
+            service.poll(now, meter.cpu_load(now))
+        except Exception:  # figures are not worth the calls that run
+            log.exception("poll failed")
         due = max(due + POLL_INTERVAL, now)

@@ -4,6 +4,8 @@ import os
 import time
 from collections.abc import Iterable
 
+from sluicegate.cluster.bus import ProcessBus
+from sluicegate.http.connections import ApiRunner
 from sluicegate.http.metrics import HistogramSample, Metrics, Sample
 from sluicegate.router.plane import Plane
 from sluicegate.router.router import Router
@@ -20,12 +22,15 @@ TICK_COUNTERS = {
 
 
 class Meter:
-    """Reads the counters of service, planes and transports; observes lag and load. On the event loop."""
+    """Reads the counters of a node's parts; observes lag and load. On the event loop."""
 
-    def __init__(self, service: Service, router: Router, transports: Transports, metrics: Metrics) -> None:
+    def __init__(
+        self, service: Service, router: Router, transports: Transports, bus: ProcessBus, metrics: Metrics
+    ) -> None:
         self._service = service
         self._router = router
         self._transports = transports
+        self._bus = bus
         self._metrics = metrics
         self._cpu = time.process_time()
         self._at: float | None = None
@@ -53,10 +58,16 @@ class Meter:
             yield Sample("tracks", count, {"kind": kind})
         for kind, count in counts.subscriptions_by_kind.items():
             yield Sample("subscriptions", count, {"kind": kind})
+        yield Sample("events_published", self._bus.published)
         for plane in self._router.planes:
             yield from _plane_samples(plane)
         for reason, count in self._transports.drops.items():
             yield Sample("packets_dropped", count, {"plane": "control", "reason": reason})
+
+
+def connection_samples(runner: ApiRunner) -> Iterable[Sample]:
+    """What the HTTP server's connection table holds."""
+    yield Sample("http_connections", runner.open_connections)
 
 
 def _plane_samples(plane: Plane) -> Iterable[Sample | HistogramSample]:

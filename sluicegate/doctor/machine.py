@@ -9,7 +9,6 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import cryptography
 import llvmlite
@@ -17,9 +16,9 @@ import numba
 import OpenSSL.SSL
 import pylibsrtp
 
-import sluicegate
 from sluicegate.config import Settings
 from sluicegate.doctor.check import Check, Status
+from sluicegate.router.compilation import cache_folder
 
 SOL_UDP = socket.IPPROTO_UDP
 UDP_SEGMENT = 103  # linux/udp.h: send one buffer as many datagrams (GSO)
@@ -112,17 +111,14 @@ def check_socket_buffers() -> Iterator[Check]:
 
 
 def check_open_files(settings: Settings) -> Iterator[Check]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    """The hard limit: `serve` raises its soft one to it."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = settings.max_sessions + 256  # each client may hold one event stream open
-    shown = "no limit" if soft == resource.RLIM_INFINITY else str(soft)
-    if soft == resource.RLIM_INFINITY or soft >= wanted:
-        yield Check("open files", Status.OK, f"{shown} for MAX_SESSIONS={settings.max_sessions}")
+    why = f"for MAX_SESSIONS={settings.max_sessions}"
+    if hard == resource.RLIM_INFINITY or hard >= wanted:
+        yield Check("open files", Status.OK, f"{'no limit' if hard == resource.RLIM_INFINITY else hard} {why}")
     else:
-        yield Check(
-            "open files",
-            Status.WARN,
-            f"{soft} of {wanted} for MAX_SESSIONS={settings.max_sessions}; ulimit -n (hard limit {hard})",
-        )
+        yield Check("open files", Status.WARN, f"{hard} of {wanted} {why}; raise the hard limit (ulimit -Hn)")
 
 
 def check_crypto() -> Iterator[Check]:
@@ -169,9 +165,9 @@ def check_opus() -> Check:
 
 
 def check_compile_cache() -> Check:
-    folder = Path(numba.config.CACHE_DIR or Path(sluicegate.__file__).parent)
+    folder = cache_folder()
     nearest = next(path for path in (folder, *folder.parents) if path.exists())
-    size = sum(file.stat().st_size for file in folder.rglob("*.nb[ic]")) if folder.exists() else 0
+    size = sum(file.stat().st_size for file in folder.rglob("*.nb[ic]"))
     state = f"{size / 1e6:.1f} MB" if size else "empty: the next start compiles"
     if os.access(nearest, os.W_OK):
         return Check("compile cache", Status.OK, f"{folder}, {state}")

@@ -60,9 +60,6 @@ FAMILIES: Mapping[str, Family] = {
     "plane_transports": Family("gauge", "Transports in a plane's table.", ("plane",)),
     "plane_tracks": Family("gauge", "Tracks in a plane's table.", ("plane",)),
     "plane_sends": Family("gauge", "Send streams in a plane's table.", ("plane",)),
-    "retransmissions_sent": Family("counter", "Packets sent again because a receiver asked.", ("plane",)),
-    "nacks_sent": Family("counter", "Packets asked for again.", ("plane",)),
-    "key_frame_requests": Family("counter", "Key frames asked for.", ("plane",)),
     "events_published": Family("counter", "Events given to the bus."),
     "ready": Family("gauge", "Whether a part of the server is ready.", ("check",)),
 }
@@ -110,11 +107,11 @@ class Metrics:
         )
         self._lag = self._histogram("loop_lag_seconds", "How late a timer of the event loop runs.", LAG_BUCKETS)
         self._rtt = self._histogram(
-            "round_trip_seconds", "Round trips to clients, one figure a session each poll.", RTT_BUCKETS
+            "round_trip_seconds", "Round trips to clients, one figure a session each second.", RTT_BUCKETS
         )
         self._loss = Histogram(
             PREFIX + "fraction_lost",
-            "Packets lost, 0 to 1, one figure a stream each poll.",
+            "Packets lost, 0 to 1, one figure a stream each second.",
             ("direction",),
             buckets=LOSS_BUCKETS,
             registry=self.registry,

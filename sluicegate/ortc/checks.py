@@ -36,6 +36,10 @@ from sluicegate.rtp.names import EXTENSION_URIS, Codec, Extension, MediaKind
 
 # Low, middle and high are usual; a screen with a thumbnail makes four. The plane's layer numbers end there too.
 MAX_ENCODINGS = 4
+
+# The plane looks at elements with ids of the one-byte form, and at 15 of the two-byte form (RFC 8285); a packet's table
+# of elements has no place for more. Clients number from 1, so only one with fifteen extensions goes beyond.
+LAST_READ_ID = 15
 MAX_SPATIAL_LAYERS = 4
 MAX_TEMPORAL_LAYERS = 8
 
@@ -171,7 +175,10 @@ def _check_rtx(codecs: tuple[RtpCodecParameters, ...], media: RtpCodecParameters
 
 
 def check_extensions(extensions: tuple[RtpHeaderExtensionParameters, ...]) -> dict[Extension, int]:
-    """The ids of the header extensions that the plane reads; those of an unknown URI are passed over (RFC 8285 §5)."""
+    """The ids of the header extensions that the plane reads.
+
+    Those of an unknown URI are passed over (RFC 8285 §5), and so are those beyond `LAST_READ_ID`.
+    """
     ids: set[int] = set()
     known: dict[Extension, int] = {}
     for index, entry in enumerate(extensions):
@@ -186,7 +193,8 @@ def check_extensions(extensions: tuple[RtpHeaderExtensionParameters, ...]) -> di
             raise Invalid("encrypted header extensions (RFC 6904) are not supported", pointer=f"{pointer}/encrypt")
         if extension in known:
             raise Invalid(f"{entry.uri} has two ids", pointer=f"{pointer}/uri")
-        known[extension] = entry.id
+        if entry.id <= LAST_READ_ID:
+            known[extension] = entry.id
     return known
 
 

@@ -11,6 +11,7 @@ import os
 import threading
 from typing import Protocol
 
+from sluicegate.clock import monotonic
 from sluicegate.router.compilation import entry, warm_up
 from sluicegate.router.encoding import address_of, sockaddr
 from sluicegate.router.kernel import tick
@@ -22,7 +23,7 @@ DRAIN_INTERVAL = 0.05
 
 
 class Driver(Protocol):
-    """Turns one plane from `start` to `stop`."""
+    """Turns one plane from `start` to `stop`, which may be called without it."""
 
     def start(self) -> None: ...
 
@@ -42,8 +43,9 @@ class _Upward:
         self._drain_again()
 
     def _drain_again(self) -> None:
-        self._plane.drain()
+        # First the next time, so that a handler that raises does not end it.
         self._timer = self._loop.call_later(DRAIN_INTERVAL, self._drain_again)
+        self._plane.drain()
 
     def stop(self) -> None:
         self._loop.remove_reader(self._plane.wake_up)
@@ -76,6 +78,8 @@ class ThreadDriver:
         entry(tick.run)(self._plane.handle)
 
     async def stop(self) -> None:
+        if self._thread.ident is None:
+            return
         self._plane.tables.state[0].stop = 1
         os.eventfd_write(self._plane.wake_down, 1)
         await asyncio.get_running_loop().run_in_executor(None, self._thread.join)
@@ -88,6 +92,7 @@ class LoopDriver:
     def __init__(self, plane: Plane) -> None:
         self._plane = plane
         self._upward = _Upward(plane)
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     @staticmethod
@@ -114,7 +119,7 @@ class LoopDriver:
             self._timer.cancel()
             self._timer = None
         state = self._plane.tables.state[0]
-        if state.next_due < NEVER:
+        if state.next_due < NEVER and self._loop is not None:
             wait = max(int(state.next_due) - int(state.now), 0) / 1e6
             self._timer = self._loop.call_later(wait, self._turn)
 
@@ -122,6 +127,8 @@ class LoopDriver:
         entry(tick.turn)(self._plane.handle)
 
     async def stop(self) -> None:
+        if self._loop is None:
+            return
         if self._timer is not None:
             self._timer.cancel()
         self._loop.remove_reader(self._plane.socket.fileno())
@@ -132,16 +139,19 @@ class LoopDriver:
 class PortableDriver(LoopDriver):
     """The plane on the event loop with nothing of the platform but a datagram socket."""
 
+    def __init__(self, plane: Plane) -> None:
+        super().__init__(plane)
+        plane.tables.state[0].portable = 1
+
     @staticmethod
     def compile(plane: Plane) -> float:
         """Compile what the loop calls; seconds."""
-        plane.tables.state[0].portable = 1
         return warm_up(tick.process, plane.handle, 0) + warm_up(tick.advance, plane.handle)
 
     def _move(self) -> None:
         plane = self._plane
         tables, state = plane.tables, plane.tables.state[0]
-        state.now = int(self._loop.time() * 1e6)
+        state.now = int(monotonic() * 1e6)
         count = 0
         while count < BATCH:
             slot = tables.arena[(int(state.cursor) + count) % len(tables.arena)]

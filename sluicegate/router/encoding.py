@@ -11,6 +11,7 @@ import numpy as np
 
 from sluicegate.router import commands as cmd
 from sluicegate.router.kernel import apply
+from sluicegate.router.kernel.header import ELEMENTS
 from sluicegate.router.tables import (
     CNAME_BYTES,
     MAX_ENCODINGS,
@@ -131,7 +132,8 @@ def encode(command: cmd.Command, *, family: int, streams: Sequence[int] = ()) ->
 
 def _encode_track(command: cmd.AddTrack, streams: Sequence[int]) -> Iterable[list[int]]:
     media = command.media
-    extensions = media.extensions or {}
+    # The kernel indexes `PACKET.elements` with these: one beyond its end would be read from somebody else's memory.
+    extensions = {name: number for name, number in (media.extensions or {}).items() if 0 < number < ELEMENTS}
     row = _row(
         TRACK,
         in_use=1,

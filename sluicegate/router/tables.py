@@ -200,7 +200,7 @@ IOVEC = np.dtype([("base", "i8"), ("length", "i8")])
 MESSAGE = np.dtype(
     [
         *((field, "i8") for field in ("name", "name_length", "iovecs", "iovec_count", "control", "control_length")),
-        ("flags", "i4"),
+        ("message_flags", "i4"),
         ("padding", "i4"),
         ("length", "i4"),
         ("padding_2", "i4"),

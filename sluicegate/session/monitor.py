@@ -11,6 +11,7 @@ from sluicegate.session.events import QualityDegradedEvent
 from sluicegate.session.figures import flowing_paths, is_layered
 from sluicegate.session.layers import LayerCause
 from sluicegate.session.names import DegradationCause, QualityMetric
+from sluicegate.session.ports import PathObserver
 from sluicegate.session.quality import THRESHOLDS, Finding, Transition, path_findings
 from sluicegate.session.sampling import IncomingSample
 from sluicegate.session.session import Session
@@ -28,8 +29,9 @@ OVERSHOOT_SAMPLES = 3
 class Monitor:
     """Polls one node's channels. `cpu_load` (0–1) is whatever the process last measured."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Core, paths: PathObserver) -> None:
         self._core = core
+        self._paths = paths
         self.cpu_load: float = 0.0
 
     def poll(self, now: float) -> None:
@@ -42,6 +44,7 @@ class Monitor:
             sources = sources_of(channel) if due else {}
             for session in due:
                 self._judge(session, sources, now)
+                self._show_paths(session, sources)
                 enforce_bitrates(self._core, session)
 
     def _judge(self, session: Session, sources: dict[str, IncomingSample], now: float) -> None:
@@ -53,6 +56,14 @@ class Monitor:
         transition = session.quality.observe(findings, now)
         if transition is not None:
             self._tell(session, transition, sources)
+
+    def _show_paths(self, session: Session, sources: dict[str, IncomingSample]) -> None:
+        transport = session.sample.transport
+        if transport is not None and transport.rtt is not None:
+            self._paths.observe_round_trip(transport.rtt)
+        for _, subscription, figures in flowing_paths(session, sources):
+            direction = "incoming" if subscription is None else "outgoing"
+            self._paths.observe_fraction_lost(direction, figures.loss)
 
     def _load_findings(self, session: Session) -> list[Finding]:
         limit = THRESHOLDS[QualityMetric.CPU]

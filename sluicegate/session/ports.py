@@ -54,6 +54,26 @@ class Directory(Protocol):
     def channel_closed(self, channel_id: ChannelId) -> None: ...
 
 
+class PathObserver(Protocol):
+    """Is shown what the paths of all sessions are like, once a second each."""
+
+    def observe_round_trip(self, seconds: float) -> None:
+        """A session's round trip."""
+
+    def observe_fraction_lost(self, direction: str, fraction: float) -> None:
+        """A stream's loss, 0–1; `direction` is `incoming` or `outgoing`, as the server sees it."""
+
+
+class NoPathObserver:
+    """Looks away."""
+
+    def observe_round_trip(self, seconds: float) -> None:
+        pass
+
+    def observe_fraction_lost(self, direction: str, fraction: float) -> None:
+        pass
+
+
 class ServiceSettings(Protocol):
     """The settings that the domain looks at (`config.Settings` has them)."""
 

@@ -34,6 +34,8 @@ from sluicegate.session.names import Kind, SessionState
 from sluicegate.session.ports import (
     Directory,
     EventBus,
+    NoPathObserver,
+    PathObserver,
     PlanePort,
     RouterPort,
     ServiceSettings,
@@ -72,6 +74,7 @@ from sluicegate.session.views import (
 
 MAX_PAGE = 1000
 RETRY_AFTER_DRAIN = 5.0
+RETRY_AFTER_START = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +112,7 @@ class Service:
         clock: Callable[[], float],
         wall: Callable[[], float],
         policy: LayerPolicy | None = None,
+        paths: PathObserver | None = None,
     ) -> None:
         self._settings = settings
         self._core = Core(
@@ -116,14 +120,18 @@ class Service:
                 settings, router, transports, events, directory, policy or PreferenceLayerPolicy(), clock, wall
             )
         )
-        self._monitor = Monitor(self._core)
+        self._monitor = Monitor(self._core, paths or NoPathObserver())
         self.draining = False
+        self.starting = False
+        """The packet plane does not run yet: a client could not connect."""
 
     # Sessions
 
     async def create_session(self, caller: Caller, request: CreateSession) -> SessionCreated:
-        """Opens a session. 503: draining or at `MAX_SESSIONS`; 429: a user has too many; 403: another's ids."""
+        """Opens a session. 503: starting, draining or full; 429: a user has too many; 403: another's ids."""
         access.require(caller, Grant.JOIN)
+        if self.starting:
+            raise Unavailable("This node is starting and takes no sessions yet.", retry_after=RETRY_AFTER_START)
         if self.draining:
             raise Unavailable("This node is draining and takes no new sessions.", retry_after=RETRY_AFTER_DRAIN)
         access.check_creation(self._core, caller, request)

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from pylibsrtp import Error as SrtpError
 
 from tests.attacks.strangers import flood, marks, session_state, settle
 from tests.support import payloads
@@ -37,9 +38,16 @@ async def call(
 
 
 async def send_all(client: ScriptedClient, packets: Iterable[bytes]) -> int:
-    """Encrypt and send bytes that pass for RTP, at a pace; how many."""
+    """Encrypt and send bytes that pass for RTP, at a pace; how many. What libsrtp refuses is sent as it is."""
     listed = list(packets)
-    await flood(lambda number: client.send_rtp(listed[number]), len(listed), PACE)
+
+    def send(number: int) -> None:
+        try:
+            client.send_rtp(listed[number])
+        except SrtpError:
+            client.send_raw(listed[number] + bytes(16))
+
+    await flood(send, len(listed), PACE)
     return len(listed)
 
 
@@ -88,11 +96,11 @@ async def test_a13_a_packet_that_is_nothing_but_padding(server: ServerProcess, c
     """CVE-2025-49140 (pion): the padding bit on a packet without payload, and on a bare header."""
     async with call(server, channel, "VP8", rtx_ssrc=7002) as (mallory, published, listener, seen):
         source = VideoSource(ssrc=7001, payload_type=published.payload_type, packets_per_frame=1)
+        mallory.send_rtp(with_head(source.packet(b"", False), first=0xA0))
         for packet in source.next_frame():
             mallory.send_rtp(packet)
         for padding in range(1, 256):
             mallory.send_rtp(source.packet(b"", False).altered(padding=padding))
-        mallory.send_rtp(with_head(source.packet(b"", False), first=0xA0))
         await still_serves(mallory, source, listener, seen.ssrc)
         packets = listener.media(seen)
         # A gap that we made is closed: probes leave no hole in what the subscriber sees.
@@ -112,7 +120,8 @@ async def test_a14_rtx_of_no_or_one_byte(server: ServerProcess, channel: str) ->
                 for padding in (0, 1, 255):
                     rtx = rtx.altered(sequence_number=rtx.sequence_number + 1, payload=b"\x01" * size, padding=padding)
                     mallory.send_rtp(rtx)
-            for number in (0, 1, 0x7FFF, 0x8000, 0xFFFF):
+            for ahead in (5_000, 20_000, 32_768, 40_000, 60_000):  # numbers that were never sent, and nothing in them
+                number = (source.sequence_number + ahead) & 0xFFFF
                 rtx = rtx.altered(sequence_number=rtx.sequence_number + 1, payload=struct.pack("!H", number), padding=0)
                 mallory.send_rtp(rtx)
             for packet in source.next_frame():
@@ -337,6 +346,7 @@ async def test_a20_a_member_cannot_publish_an_ssrc_twice(server: ServerProcess, 
 
 
 LAYERS = ("low", "mid", "high")
+STRAYS = 900_000
 
 
 def simulcast(codec: str, payload_type: int) -> dict[str, VideoSource]:
@@ -374,10 +384,12 @@ async def test_a21_rids_that_are_unknown_swapped_or_change_their_ssrc(
                     for packet in source.next_frame():
                         mallory.send_rtp(by_rid(packet, "cam", rid))
                         if strangers:
-                            for ssrc, mid, name in ((9001, "cam", "evil"), (9002, "evil", rid), (9003, "cam", "x" * 16)):
-                                stray = packet.altered(ssrc=ssrc, payload=payloads.fill(packet.payload[:6], 60, payloads.mark(ssrc, 0)))
-                                mallory.send_rtp(by_rid(stray, mid, name))
-                            mallory.send_rtp(packet.altered(ssrc=9004))
+                            strays = (("cam", "evil"), ("evil", rid), ("cam", "x" * 16), ("", ""))
+                            for number, (mid, name) in enumerate(strays):
+                                ssrc = STRAYS + packet.ssrc + 1000 * number
+                                payload = payloads.fill(packet.payload[:6], 60, payloads.mark(ssrc, 0))
+                                stray = packet.altered(ssrc=ssrc, payload=payload)
+                                mallory.send_rtp(by_rid(stray, mid, name) if mid else stray)
                 await asyncio.sleep(0.004)
 
         async def layer(wanted: int) -> None:
@@ -408,8 +420,7 @@ async def test_a21_rids_that_are_unknown_swapped_or_change_their_ssrc(
         await layer(1)
         numbers = [packet.sequence_number for packet in listener.media(seen)]
         assert listener.gaps(seen) == 0, numbers
-        stray = {source for source, _ in marks(listener.rtp())} & {9001, 9002, 9003, 9004}
-        assert stray == set()
+        assert max(source for source, _ in marks(listener.rtp())) < STRAYS
 
 
 @pytest.mark.parametrize(
@@ -459,6 +470,7 @@ async def test_a22_numbers_wrap_again_and_again(server: ServerProcess, channel: 
         )
         for lost in (video.next_frame() + audio.next_frame()) if first == 65_530 else []:
             mallory.protect_rtp(lost)
+            video.request_key_frame()
         sent: Counter[int] = Counter()
         rounds = 0
         while rounds < 3:

@@ -429,6 +429,6 @@ def count(stream: Any, packet: Any, row: Any, now: int) -> None:
         stream.frame_timestamp = packet.timestamp
         stream.frames += 1
     element = packet.elements[stream.audio_level_id]
-    if element:
+    if element & 0xFF == 1:
         stream.level_sum += i64(row[element >> 8]) & 0x7F
         stream.level_count += 1

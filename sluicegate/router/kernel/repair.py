@@ -14,7 +14,7 @@ from sluicegate.router.kernel.header import parse_header, write_16, write_32
 from sluicegate.router.kernel.layers import read_descriptor
 from sluicegate.router.kernel.output import can_send, queue
 from sluicegate.router.kernel.rewrite import write_packet
-from sluicegate.router.tables import HISTORY, MARKER_SHIFT, NEVER, NONE, SENT, Tables
+from sluicegate.router.tables import HISTORY, MARKER_SHIFT, NEVER, NONE, PICTURE_MASK, SENT, Tables
 from sluicegate.rtp.names import Codec, MediaKind
 from sluicegate.rtp.payload.descriptor import reset_descriptor
 
@@ -183,9 +183,11 @@ def retransmit(t: Tables, handle: int, send: Any, number: int) -> int:
     kept = t.history[receive, sequence & (HISTORY - 1)]
     if kept.sequence != sequence or kept.serial < 0 or kept.serial <= state.cursor - len(t.arena):
         return 0
+    stream = t.receive_streams[receive]
+    if sequence < stream.base_sequence:  # from before a restart, whose timestamps were moved otherwise
+        return 0
     row = t.arena[kept.serial & (len(t.arena) - 1)]
     packet = t.packet[0]
-    stream = t.receive_streams[receive]
     if not reread(t, receive, stream, row, kept, packet):
         return 0
     slot = claim_slot(t)
@@ -203,6 +205,7 @@ def retransmit(t: Tables, handle: int, send: Any, number: int) -> int:
         send.rtx_sequence = (send.rtx_sequence + 1) & 0xFFFF
     entry.resent = state.now
     entry.sent = state.now
+    entry.picture = (entry.picture & PICTURE_MASK) | (i64(marker) << MARKER_SHIFT)
     if not queue(t, slot, send.transport, length, 0):
         return 0
     send.retransmissions += 1

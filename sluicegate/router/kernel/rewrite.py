@@ -106,14 +106,15 @@ def write_extensions(t: Tables, out: Any, send: Any, row: Any, packet: Any) -> i
             word = send.mid_low if index < 8 else send.mid_high
             out[offset - send.mid_length + index] = (word >> (8 * (index & 7))) & 0xFF
     if send.audio_level_id:
-        offset = copy_element(out, offset, send.audio_level_id, row, packet.elements[stream.audio_level_id], wide)
+        offset = copy_element(out, offset, send.audio_level_id, row, packet.elements[stream.audio_level_id], 1, wide)
     if send.video_orientation_id:
         element = packet.elements[stream.video_orientation_id]
-        offset = copy_element(out, offset, send.video_orientation_id, row, element, wide)
+        offset = copy_element(out, offset, send.video_orientation_id, row, element, 1, wide)
     if send.playout_delay_id:
-        offset = copy_element(out, offset, send.playout_delay_id, row, packet.elements[stream.playout_delay_id], wide)
+        offset = copy_element(out, offset, send.playout_delay_id, row, packet.elements[stream.playout_delay_id], 3, wide)
     if send.dependency_descriptor_id:
-        offset = copy_element(out, offset, send.dependency_descriptor_id, row, descriptor_element, wide)
+        length = descriptor_element & 0xFF
+        offset = copy_element(out, offset, send.dependency_descriptor_id, row, descriptor_element, length, wide)
     if send.abs_send_time_id:
         offset = write_element(out, offset, send.abs_send_time_id, 3, wide)
         seconds_q18 = ((t.state[0].now + t.state[0].ntp_offset) % 64_000_000 * (1 << 18)) // 1_000_000
@@ -145,10 +146,12 @@ def write_element(out: Any, offset: int, identifier: int, length: int, wide: int
 
 
 @kernel
-def copy_element(out: Any, offset: int, identifier: int, row: Any, element: int, wide: int) -> int:
-    """Copy a received element under the receiver's id; nothing if the packet has none."""
-    length = element & 0xFF
-    if length == 0:
+def copy_element(out: Any, offset: int, identifier: int, row: Any, element: int, length: int, wide: int) -> int:
+    """Copy a received element under the receiver's id; nothing if the packet has none, or one of another length.
+
+    One longer than its form can say would have the receiver read its bytes as elements of their own.
+    """
+    if length == 0 or element & 0xFF != length:
         return offset
     offset = write_element(out, offset, identifier, length, wide)
     for index in range(length):

@@ -39,7 +39,7 @@ def receive(t: Tables) -> int:
     for index in range(BATCH):
         t.receive_iovecs[index].base = t.pointers[0].arena + ((state.cursor + index) & mask) * SLOT_BYTES
         t.receive_messages[index].name_length = NAME_ROOM
-        t.receive_messages[index].flags = 0
+        t.receive_messages[index].message_flags = 0
     count = call(t.native[0].recvmmsg, state.socket, t.pointers[0].receive_messages, BATCH, MSG_DONTWAIT, 0)
     return max(count, 0)
 
@@ -63,7 +63,7 @@ def process(t: Tables, count: int) -> None:
         serial = first + index
         message = t.receive_messages[index]
         length = message.length
-        handle = classify(t, index, serial, length, message.flags & MSG_TRUNC)
+        handle = classify(t, index, serial, length, message.message_flags & MSG_TRUNC)
         if handle < 0:
             continue
         second = t.arena[serial & (len(t.arena) - 1), 1] & 0x7F if length > 1 else 0

@@ -31,6 +31,8 @@ VECTORS = [
     ("43 80 00", 1, {}),
     # SEI, nal_ref_idc 0: the picture behind it may well be referred to
     ("06 05 01", 1, START),
+    # delimiter
+    ("09 f0", 1, START),
     # STAP-A | 4: SPS | 2: PPS
     ("78 0004 6742c01f 0002 68ce", 7, KEY),
     # STAP-A | 2: delimiter | 2: PPS | 2: SPS
@@ -47,6 +49,10 @@ VECTORS = [
     ("7c 07 42", 2, {}),
     # FU-A, E, of a slice that nothing refers to
     ("1c 41 88", 2, {"independent": 1}),
+    # FU-A, middle of an IDR slice that nothing refers to, of a slice that is referred to, of an SEI
+    ("1c 05 88", 2, {"independent": 1}),
+    ("7c 01 88", 2, {}),
+    ("1c 06 88", 2, {}),
     # FU-B | S, SPS | DON | data
     ("7d 87 0001 42", 4, KEY),
 ]
