@@ -7,6 +7,9 @@ PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 PYTEST := $(PY) -m pytest
 # The packet plane's own tests, which run three times: interpreted, compiled with bounds checks, and as shipped.
 PLANE := tests/router tests/rtp
+# Nothing waits for ever: a run that takes longer than this many seconds is interrupted, so that pytest says where it was, and
+# fails. A quiet machine with two cores needs a third of it.
+within = timeout --foreground --signal=INT --kill-after=60 $(1)
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
@@ -22,9 +25,9 @@ run: $(VENV)/.run ## start the server and print the address of its page
 test: ## install what the tests need, check, then run every test
 	@scripts/system-packages
 	@$(MAKE) check
-	NUMBA_DISABLE_JIT=1 $(PYTEST) --session-timeout=900 $(PLANE) $(ARGS)
-	NUMBA_BOUNDSCHECK=1 $(PYTEST) --session-timeout=900 $(PLANE) $(ARGS)
-	$(PYTEST) $(ARGS)
+	NUMBA_DISABLE_JIT=1 $(call within,900) $(PYTEST) $(PLANE) $(ARGS)
+	NUMBA_BOUNDSCHECK=1 $(call within,900) $(PYTEST) $(PLANE) $(ARGS)
+	$(call within,1800) $(PYTEST) $(ARGS)
 
 check: check-python check-web ## lint, formatting, types (Python and the page's JavaScript), import floors
 

@@ -93,6 +93,7 @@ async def node(settings: Settings, *, announce: Announce = lambda line: None) ->
     Ports are taken first, so that what cannot be had is known at once. Then the packet plane is compiled; meanwhile
     `/healthz` answers, and `/readyz` says what is missing. `announce` is given lines for whoever waits.
     """
+    _warn_of_what_is_not_served(settings)
     async with AsyncExitStack() as stack:
         router = _router(settings)
         stack.push_async_callback(router.stop)
@@ -149,10 +150,11 @@ def _router(settings: Settings) -> Router:
     try:
         for index in range(settings.plane_threads):
             planes.append(Plane(index, host=settings.media_host(), ports=ports))
-    except ConfigurationError:
+    except ConfigurationError as error:
         for plane in planes:
             plane.close()
-        raise
+        bounds = f"RTC_MIN_PORT is {settings.rtc_min_port} and RTC_MAX_PORT is {settings.rtc_max_port}"
+        raise ConfigurationError(f"{bounds}: {error}") from None
     return Router(planes, driver=settings.plane_driver, socket=settings.plane_socket)
 
 
@@ -168,6 +170,18 @@ async def _listen(runner: ApiRunner, settings: Settings) -> int:
         ) from None
     bound: socket.socket = site._server.sockets[0]  # type: ignore[union-attr]
     return int(bound.getsockname()[1])
+
+
+def _warn_of_what_is_not_served(settings: Settings) -> None:
+    """Settings that are understood, but that no part of this version acts on yet."""
+    kept = {
+        "NATS_URL": (settings.nats_url, "events stay within this process"),
+        "REDIS_URL": (settings.redis_url, "this node knows of no other"),
+        "ENABLE_RECORDING": (settings.enable_recording, "nothing is recorded"),
+    }
+    for variable, (value, consequence) in kept.items():
+        if value:
+            log.warning(f"{variable} is set, but this version does not use it: {consequence}")
 
 
 def _ready(service: Service) -> Iterator[tuple[str, bool, str]]:

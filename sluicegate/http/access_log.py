@@ -45,7 +45,7 @@ class AccessLog:
         self._refusals = LineLimiter()
 
     def write(self, request: web.Request, status: int, size: int, seconds: float, now: float, quiet: bool) -> None:
-        """One answered request; `quiet` where a good answer is not news."""
+        """One answered request; `quiet` where neither a good answer nor "not yet" (503 of `/readyz`) is news."""
         fields = {
             "method": printable(request.method, 16),
             "path": printable(request.rel_url.raw_path, MAX_PATH),
@@ -53,7 +53,7 @@ class AccessLog:
             "ms": round(seconds * 1000, 1),
             "bytes": size,
         }
-        if status < 400:
+        if status < 400 or (quiet and status == 503):
             (log.debug if quiet else log.info)("request", **fields)
             return
         suppressed = self._refusals.admit(now)

@@ -23,7 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `loadtest`."""
     parser.add_argument("--url", default="http://127.0.0.1:8089", help="the server's API (default: %(default)s)")
     parser.add_argument("--token", help="a token for every channel (`sluicegate token --channel '*' --user load ...`)")
-    parser.add_argument("--pid", type=int, help="the server's process on this machine: CPU by thread, not from /metrics")
+    parser.add_argument(
+        "--pid", type=int, help="the server's process on this machine: CPU by thread, not from /metrics"
+    )
     parser.add_argument("--scenario", choices=SCENARIOS, default="video-fanout", help="(default: %(default)s)")
     shape = parser.add_argument_group("size (what is not given is the scenario's)")
     shape.add_argument("--rooms", type=_count)
@@ -34,11 +36,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     media = parser.add_argument_group("media")
     media.add_argument("--bitrate", type=_count, default=1_500_000, help="of one video, in bps (default: %(default)s)")
     media.add_argument("--fps", type=_count, default=30)
-    media.add_argument("--packet-bytes", type=_packet_bytes, default=1200, help="longest RTP packet (default: %(default)s)")
-    media.add_argument("--pacing", choices=("burst", "paced"), default="burst", help="of a frame's packets (default: burst)")
+    media.add_argument(
+        "--packet-bytes", type=_packet_bytes, default=1200, help="longest RTP packet (default: %(default)s)"
+    )
+    media.add_argument(
+        "--pacing", choices=("burst", "paced"), default="burst", help="of a frame's packets (default: burst)"
+    )
     media.add_argument("--profile", choices=PROFILES, default="AEAD_AES_128_GCM", help="SRTP (default: %(default)s)")
     media.add_argument("--transport-cc", action="store_true", help="receivers give feedback about every packet")
-    parser.add_argument("--verify-every", type=_count, default=1, help="decrypt each N-th packet of a stream (default: all)")
+    parser.add_argument(
+        "--verify-every", type=_count, default=1, help="decrypt each N-th packet of a stream (default: all)"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object, nothing else")
 
 

@@ -1,4 +1,5 @@
-"""The compiled loop, built once for each state of its sources; see `router/compilation.py` for why the cache has a folder of its own."""
+"""The compiled loop, built once for each state of its sources; see `router/compilation.py` for why the cache has a
+folder of its own."""
 
 import hashlib
 from functools import cache

@@ -1,14 +1,14 @@
-"""The compiled loop of all clients: send what is due, read every socket, keep sessions alive, sleep until the next sweep.
+"""The compiled loop of all clients: send what is due, read every socket, keep sessions alive, sleep until the next
+sweep.
 
-Sockets are read in turn, without epoll: a sleeping reader would be woken by the sender, at the sender's cost, and on one machine
-that sender is the server that is measured. Latency does not suffer: the kernel noted when each datagram came.
+Sockets are read in turn, without epoll: a sleeping reader would be woken by the sender, at the sender's cost, and on
+one machine that sender is the server that is measured. Latency does not suffer: the kernel noted when each datagram
+came.
 """
 
 from typing import Any
 
-import numpy as np
-
-from sluicegate.compiled import kernel
+from sluicegate.compiled import i64, kernel
 from sluicegate.loadtest.feedback import note_sender_report, note_transport_sequence, send_feedback, send_report
 from sluicegate.loadtest.packets import build_frame, read_stamp, resend
 from sluicegate.loadtest.tables import (
@@ -36,7 +36,7 @@ SOCKETS_BETWEEN_SENDS = 16
 def clock(t: LoadTables, which: int) -> int:
     """Nanoseconds."""
     call(t.native[0].clock_gettime, which, t.pointers[0].time, 0, 0, 0)
-    return t.time[0] * 1_000_000_000 + t.time[1]
+    return i64(t.time[0] * 1_000_000_000 + t.time[1])
 
 
 @kernel
@@ -45,14 +45,12 @@ def send_due(t: LoadTables) -> int:
     state = t.state[0]
     state.now = clock(t, CLOCK_MONOTONIC) // 1000
     due = NEVER
-    if state.sending == 0:
-        return due
-    for index in range(len(t.sends)):
+    for index in range(min(state.sending, len(t.sends))):
         send = t.sends[index]
         if send.interval_us == 0:
             continue
         if send.next_due == 0:
-            send.next_due = state.now + send.next_frame
+            send.next_due = state.now + send.phase_us
             send.next_frame = send.next_due
         while send.next_due <= state.now:
             state.late_us = max(state.late_us, state.now - send.next_due)
@@ -87,7 +85,8 @@ def keep_alive(t: LoadTables) -> None:
             client.feedback_due = now + FEEDBACK_US * index // len(t.clients)
         if client.consent_due <= now:
             client.consent_due += CONSENT_US
-            transmit(t, client, t.pointers[0].stun + index * STUN_BYTES, client.stun_length)
+            if client.stun_length:
+                transmit(t, client, t.pointers[0].stun + index * STUN_BYTES, client.stun_length)
         if client.report_due <= now:
             client.report_due += REPORT_US
             send_report(t, client, now, clock(t, CLOCK_REALTIME))
@@ -127,7 +126,7 @@ def take(t: LoadTables, index: int, client: Any, row: int, length: int, at: int)
     data = t.data[row]
     if length < 12 or data[0] < 128 or data[0] > 191:
         return
-    second = np.int64(data[1]) & 0x7F
+    second = i64(data[1]) & 0x7F
     if 64 <= second <= 95:
         take_rtcp(t, client, row, length)
         return
@@ -165,7 +164,14 @@ def take_media(t: LoadTables, index: int, client: Any, stream: Any, row: int, le
     if stream.first_index >= 0 and stream.packets % state.verify_every:
         return
     t.scratch[0] = length
-    if call(t.native[0].srtp_unprotect, client.receive_session, t.pointers[0].data + row * SLOT_BYTES, t.pointers[0].scratch, 0, 0):
+    if call(
+        t.native[0].srtp_unprotect,
+        client.receive_session,
+        t.pointers[0].data + row * SLOT_BYTES,
+        t.pointers[0].scratch,
+        0,
+        0,
+    ):
         state.failed_authentication += 1
         return
     stamp, position = read_stamp(data, t.scratch[0] & 0xFFFFFFFF, stream.sender)
@@ -208,7 +214,7 @@ def take_rtcp(t: LoadTables, client: Any, row: int, length: int) -> None:
         end = start + 4 * (read_16(data, start + 2) + 1)
         if end > length:
             return
-        form, kind = np.int64(data[start]) & 0x1F, np.int64(data[start + 1])
+        form, kind = i64(data[start]) & 0x1F, i64(data[start + 1])
         if kind == 200 and end - start >= 28:
             note_sender_report(t, client, read_32(data, start + 4), read_32(data, start + 10), state.now)
         for index in range(client.first_send, client.first_send + client.send_count):
@@ -227,7 +233,7 @@ def take_rtcp(t: LoadTables, client: Any, row: int, length: int) -> None:
 
 
 def run(t: LoadTables) -> None:
-    """Run until `state.stop`. Sending begins when `state.sending` is set."""
+    """Run until `state.stop`. The first `state.sending` streams are sent; 0 is a pause."""
     state = t.state[0]
     for row in range(BATCH):
         t.receive_messages[row].control_length = CONTROL_WORDS * 8

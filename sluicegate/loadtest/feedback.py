@@ -1,13 +1,12 @@
-"""What receivers report, and what senders do: RR, SR (RFC 3550 §6.4) and transport-wide feedback, as often as browsers."""
+"""What receivers report, and what senders do: RR, SR (RFC 3550 §6.4) and transport-wide feedback, as often as
+browsers."""
 
 from typing import Any
 
-import numpy as np
-
-from sluicegate.compiled import kernel
+from sluicegate.compiled import i64, kernel
 from sluicegate.loadtest.parameters import TRANSPORT_CC
 from sluicegate.loadtest.tables import ARRIVALS, LoadTables
-from sluicegate.router.kernel.header import read_16, read_32, write_16, write_24, write_32
+from sluicegate.router.kernel.header import read_16, write_16, write_24, write_32
 from sluicegate.router.native import call
 
 NTP_OFFSET = 2208988800
@@ -102,7 +101,7 @@ def note_transport_sequence(t: LoadTables, index: int, client: Any, data: Any, l
     offset = 16
     end = min(16 + 4 * read_16(data, 14), length)
     while offset + 3 <= end:
-        identifier = np.int64(data[offset]) >> 4
+        identifier = i64(data[offset]) >> 4
         if identifier == TRANSPORT_CC:
             number = read_16(data, offset + 1)
             if client.cc_started == 0:
@@ -117,12 +116,13 @@ def note_transport_sequence(t: LoadTables, index: int, client: Any, data: Any, l
                 t.arrivals[index, (client.cc_next - 1) & (ARRIVALS - 1)] = at // 1000
                 client.cc_media_ssrc = ssrc
             return
-        offset += 1 if identifier == 0 else 2 + (np.int64(data[offset]) & 0x0F)
+        offset += 1 if identifier == 0 else 2 + (i64(data[offset]) & 0x0F)
 
 
 @kernel
 def send_feedback(t: LoadTables, index: int, client: Any) -> None:
-    """Transport-wide feedback (draft-holmer-rmcat-transport-wide-cc-extensions-01 §3.1) about all that came since the last.
+    """Transport-wide feedback (draft-holmer-rmcat-transport-wide-cc-extensions-01 §3.1) about all that came since the
+    last.
 
     Two-bit status vectors, with small or large deltas.
     """

@@ -1,13 +1,13 @@
-"""The packets of a load client: a VP8 or Opus packet in shape, in substance a mark, the sender, a number, and when it was sent.
+"""The packets of a load client: a VP8 or Opus packet in shape, in substance a mark, the sender, a number, and when it
+was sent.
 
-    payload: VP8 descriptor and frame header (16 bytes) or Opus (16)  ·  mark (4)  ssrc (4)  index (4)  stamp (8)  ·  filling
+    payload: VP8 descriptor and frame header (16 bytes) or Opus (16)  ·  mark (4)  ssrc (4)  index (4)  stamp (8)  ·
+    filling
 """
 
 from typing import Any
 
-import numpy as np
-
-from sluicegate.compiled import kernel
+from sluicegate.compiled import i64, kernel
 from sluicegate.loadtest.tables import HISTORY, SLOT_BYTES, LoadTables
 from sluicegate.router.kernel.header import read_16, read_32, write_16, write_24, write_32
 from sluicegate.router.native import call
@@ -86,12 +86,13 @@ def build_packet(t: LoadTables, index: int, send: Any, client: Any, row: Any, st
     write_32(row, start + MARK_AT + 12, stamp >> 32)
     write_32(row, start + MARK_AT + 16, stamp & 0xFFFFFFFF)
     send.octets += size
-    return start + size
+    return i64(start + size)
 
 
 @kernel
 def write_payload_head(send: Any, row: Any, start: int) -> None:
-    """VP8: descriptor with picture id, TL0PICIDX and layer (RFC 7741 §4.2), then a frame header; Opus: its first byte."""
+    """VP8: descriptor with picture id, TL0PICIDX and layer (RFC 7741 §4.2), then a frame header; Opus: its first
+    byte."""
     if send.kind == MediaKind.AUDIO:
         row[start] = 0x78  # CELT, 20 ms, mono
         return
@@ -113,7 +114,7 @@ def read_stamp(row: Any, length: int, sender: int) -> tuple[int, int]:
     """When a decrypted packet was sent (ns) and its index; (0, 0) if it is not what `sender` sends."""
     if length < 12:
         return 0, 0
-    start = 12 + 4 * (np.int64(row[0]) & 0x0F)
+    start = 12 + 4 * (i64(row[0]) & 0x0F)
     if row[0] & 0x10:
         if start + 4 > length:
             return 0, 0

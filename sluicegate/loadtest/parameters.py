@@ -30,7 +30,10 @@ def codecs(kind: MediaKind, feedback: Feedback, *, capability: bool) -> list[dic
         repair = [{"type": "nack"}, {"type": "nack", "parameter": "pli"}, {"type": "ccm", "parameter": "fir"}, *rates]
         vp8 = {"mimeType": "video/VP8", "clockRate": 90000, "rtcpFeedback": repair}
         rtx = {"mimeType": "video/rtx", "clockRate": 90000, "rtcpFeedback": []}
-        entries = [{**vp8, "payloadType": VP8, "parameters": {}}, {**rtx, "payloadType": VP8_RTX, "parameters": {"apt": VP8}}]
+        entries = [
+            {**vp8, "payloadType": VP8, "parameters": {}},
+            {**rtx, "payloadType": VP8_RTX, "parameters": {"apt": VP8}},
+        ]
     if capability:
         for entry in entries:
             entry["kind"] = kind.name.lower()
@@ -50,7 +53,9 @@ def rtp_capabilities(feedback: Feedback) -> dict[str, Any]:
     }
 
 
-def rtp_parameters(kind: MediaKind, feedback: Feedback, *, mid: str, ssrc: int, rtx_ssrc: int, cname: str) -> dict[str, Any]:
+def rtp_parameters(
+    kind: MediaKind, feedback: Feedback, *, mid: str, ssrc: int, rtx_ssrc: int, cname: str
+) -> dict[str, Any]:
     """What a load client is about to send."""
     encoding: dict[str, Any] = {"ssrc": ssrc}
     if kind is MediaKind.VIDEO:

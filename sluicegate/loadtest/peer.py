@@ -1,14 +1,13 @@
 """The client's end of one transport: a UDP socket, ICE in the controlling role, DTLS as client, SRTP.
 
-`connect` does all of it on the event loop; afterwards the socket and the SRTP sessions belong to the compiled loop, which
-repeats `consent_request` byte for byte (RFC 7675 only wants it authenticated) until the end.
+`connect` does all of it on the event loop; afterwards the socket and the SRTP sessions belong to the compiled loop,
+which repeats `consent_request` byte for byte (RFC 7675 only wants it authenticated) until the end.
 """
 
 import asyncio
 import contextlib
 import secrets
-from socket import AF_INET, AF_INET6, SO_RCVBUF, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK, SOL_SOCKET
-from socket import socket as Socket
+import socket
 from dataclasses import dataclass, field
 
 from pylibsrtp import Session
@@ -63,7 +62,7 @@ class Peer:
     credentials: Credentials = field(default_factory=Credentials.generate)
     sends: list[SendTrack] = field(default_factory=list)
     receives: dict[int, int] = field(default_factory=dict)
-    socket: Socket | None = None
+    sock: socket.socket | None = None
     consent_request: bytes = b""
     keys: SrtpKeys | None = None
     sessions: tuple[Session, Session] | None = None
@@ -79,7 +78,7 @@ class Peer:
     async def connect(self, remote: Remote, timeout: float = 20.0) -> None:
         """ICE, then DTLS; `JoinFailed` when that comes to nothing in time."""
         loop = asyncio.get_running_loop()
-        opened = self.socket = _open_socket(remote.address)
+        opened = self.sock = _open_socket(remote.address)
         username = f"{remote.credentials.username_fragment}:{self.credentials.username_fragment}"
         self.consent_request = serialize_request(
             secrets.token_bytes(12),
@@ -96,7 +95,9 @@ class Peer:
                 await self._check()
                 await self._handshake()
         except TimeoutError:
-            raise JoinFailed(f"no {'DTLS handshake' if self._checked else 'answer to ICE checks'} in {timeout:g} s") from None
+            raise JoinFailed(
+                f"no {'DTLS handshake' if self._checked else 'answer to ICE checks'} in {timeout:g} s"
+            ) from None
         finally:
             loop.remove_reader(opened)
 
@@ -130,15 +131,15 @@ class Peer:
 
     def send(self, datagram: bytes) -> None:
         """Send at once; what the system refuses is lost, as on any network."""
-        assert self.socket is not None
+        assert self.sock is not None
         with contextlib.suppress(OSError):
-            self.socket.send(datagram)
+            self.sock.send(datagram)
 
     def _receive(self) -> None:
-        assert self.socket is not None and self._dtls is not None
+        assert self.sock is not None and self._dtls is not None
         with contextlib.suppress(OSError):
             while True:
-                datagram = self.socket.recv(2048)
+                datagram = self.sock.recv(2048)
                 if datagram and datagram[0] in DTLS_FIRST_BYTES:
                     self._dtls.receive_datagram(datagram, clock.monotonic())
                     self._take_events()
@@ -159,20 +160,21 @@ class Peer:
                 self._failure = "the server closed the DTLS association"
 
     def close(self) -> None:
-        if self.socket is not None:
-            self.socket.close()
-            self.socket = None
+        if self.sock is not None:
+            self.sock.close()
+            self.sock = None
 
 
-def _open_socket(address: Address) -> Socket:
-    """A connected socket with room for what a busy client has not read yet; the kernel notes when each datagram arrived."""
-    family = AF_INET6 if ":" in address[0] else AF_INET
-    opened = Socket(family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC)
+def _open_socket(address: Address) -> socket.socket:
+    """A connected socket with room for what a busy client has not read yet; the kernel notes when each datagram
+    arrived."""
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    opened = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:
-        opened.setsockopt(SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER_BYTES)
+        opened.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER_BYTES)
     except OSError:
-        opened.setsockopt(SOL_SOCKET, SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
     with contextlib.suppress(OSError):
-        opened.setsockopt(SOL_SOCKET, SO_TIMESTAMPNS, 1)
+        opened.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
     opened.connect(address)
     return opened

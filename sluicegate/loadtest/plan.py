@@ -13,8 +13,8 @@ MAX_SECONDS = 3600.0
 
 
 class Pacing(IntEnum):
-    """How the packets of one video frame leave: all at once, as by a pacer that is not the bottleneck; spread over the whole
-    frame interval, as by one that is.
+    """How the packets of one video frame leave: all at once, as by a pacer that is not the bottleneck; spread over the
+    whole frame interval, as by one that is.
     """
 
     BURST = 0

@@ -65,25 +65,44 @@ class Result:
     def lines(self) -> list[str]:
         """The summary for people."""
         rows = [
-            ("received", f"{self.packets_received_per_second:,.0f} packets/s, {self.megabits_received_per_second:.1f} Mbps"),
+            (
+                "received",
+                f"{self.packets_received_per_second:,.0f} packets/s, {self.megabits_received_per_second:.1f} Mbps",
+            ),
             ("sent", f"{self.packets_sent_per_second:,.0f} packets/s"),
             ("lost", f"{100 * self.loss:.3f} % ({self.expected - self.received:,} of {self.expected:,})"),
         ]
         if self.latency is not None:
             one = self.latency
-            rows.append(("latency", f"p50 {one.p50:.2f} ms, p99 {one.p99:.2f} ms, p99.9 {one.p999:.2f} ms, max {one.maximum:.1f} ms"))
+            rows.append(
+                (
+                    "latency",
+                    f"p50 {one.p50:.2f} ms, p99 {one.p99:.2f} ms, p99.9 {one.p999:.2f} ms, max {one.maximum:.1f} ms",
+                )
+            )
         if self.server_cpu_us_per_packet is not None and self.server_cpu_load is not None:
             rows.append(
-                ("server CPU", f"{self.server_cpu_us_per_packet:.2f} µs a packet, {100 * self.server_cpu_load:.1f} % of a core")
+                (
+                    "server CPU",
+                    f"{self.server_cpu_us_per_packet:.2f} µs a packet, {100 * self.server_cpu_load:.1f} % of a core",
+                )
             )
         for name, cost in sorted(self.server_threads_us_per_packet.items(), key=lambda item: -item[1])[:4]:
             rows.append((f"  {name}", f"{cost:.2f} µs a packet"))
         rows.append(("verified", f"{self.verified:,} packets decrypted and right, {self._wrong} wrong"))
         joining = self.joining
         rows.append(
-            ("joined", f"{joining.clients} clients in {joining.seconds:.1f} s, each {1000 * joining.median_seconds:.0f} ms")
+            (
+                "joined",
+                f"{joining.clients} clients in {joining.seconds:.1f} s, each {1000 * joining.median_seconds:.0f} ms",
+            )
         )
-        rows.append(("this client", f"{100 * self.client_cpu_load:.0f} % of a core, sent up to {self.latest_send_ms:.1f} ms late"))
+        rows.append(
+            (
+                "this client",
+                f"{100 * self.client_cpu_load:.0f} % of a core, sent up to {self.latest_send_ms:.1f} ms late",
+            )
+        )
         return [f"  {name:<12} {text}" for name, text in rows]
 
     @property

@@ -96,7 +96,9 @@ class ApiServer:
         own = peer.fingerprint
         parameters = {"role": "client", "fingerprints": [{"algorithm": own.algorithm, "value": own.text}]}
         ice = {"usernameFragment": peer.credentials.username_fragment, "password": peer.credentials.password}
-        await self._call("POST", f"/sessions/{session_id}/connect", {"dtls_parameters": parameters, "ice_parameters": ice})
+        await self._call(
+            "POST", f"/sessions/{session_id}/connect", {"dtls_parameters": parameters, "ice_parameters": ice}
+        )
         await peer.connect(_remote(created))
         return [await self._publish(member, peer, session_id, kind) for kind in member.publishes]
 
@@ -138,7 +140,7 @@ class ApiServer:
                     raise JoinFailed(f"{method} {path}: {response.status} {text[:500].decode(errors='replace')}")
                 return await response.json() if text else None
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise JoinFailed(f"{method} {path}: {error or type(error).__name__}") from error
+            raise JoinFailed(f"{method} {path}: {str(error) or type(error).__name__}") from error
 
 
 def _remote(created: Any) -> Remote:

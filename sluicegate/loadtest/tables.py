@@ -1,7 +1,8 @@
-"""The memory of the compiled loop: one row for each client, sent stream and received stream, and the arrays of system calls.
+"""The memory of the compiled loop: one row for each client, sent stream and received stream, and the arrays of system
+calls.
 
-Every field is a 64-bit integer, as in the packet plane. Times are microseconds of the monotonic clock, stamps inside packets are
-nanoseconds of the real-time clock, since that is what the kernel notes for a received datagram.
+Every field is a 64-bit integer, as in the packet plane. Times are microseconds of the monotonic clock, stamps inside
+packets are nanoseconds of the real-time clock, since that is what the kernel notes for a received datagram.
 """
 
 from collections.abc import Sequence
@@ -48,7 +49,16 @@ STATE = _record(
     *("stop", "sending", "measuring", "now", "verify_every", "sweep_us", "pacing", "transport_cc"),
     # counted as long as the loop runs
     *("packets_in", "bytes_in", "packets_out", "bytes_out", "rtcp_in", "rtcp_out", "nacks_in", "plis_in", "resent"),
-    *("verified", "wrong_payload", "failed_authentication", "strays", "send_errors", "sweeps", "late_us", "latency_max"),
+    *(
+        "verified",
+        "wrong_payload",
+        "failed_authentication",
+        "strays",
+        "send_errors",
+        "sweeps",
+        "late_us",
+        "latency_max",
+    ),
 )
 
 POINTERS = _record("data", "controls", "receive_messages", "sent", "send_messages", "time", "scratch", "stun", "rtcp")
@@ -61,7 +71,8 @@ CLIENT = _record(
 
 SEND = _record(
     *("client", "kind", "ssrc", "payload_type", "head_length", "abs_send_time_at", "transport_cc_at", "receivers"),
-    *("sequence", "timestamp", "timestamp_step", "interval_us", "next_due", "next_frame", "frame_left", "frame_first"),
+    *("sequence", "timestamp", "timestamp_step", "interval_us", "phase_us"),
+    *("next_due", "next_frame", "frame_left", "frame_first"),
     *("packets_of_frame", "payload_bytes", "payload_spread", "key_frame", "picture", "seed", "packets", "octets"),
 )
 
@@ -115,24 +126,33 @@ def _records(count: int, dtype: "np.dtype[Any]") -> Any:
 
 
 def make_tables(peers: Sequence[Peer], media: Media, *, verify_every: int = 1, sweep_us: int = 1000) -> LoadTables:
-    """Tables for connected peers; without any they serve to compile the loop."""
+    """Tables for connected peers."""
     send_count = sum(len(peer.sends) for peer in peers)
     receive_count = sum(len(peer.receives) for peer in peers)
-    with_feedback = media.feedback is Feedback.TRANSPORT_CC
+    tables = empty_tables(len(peers), send_count, receive_count, with_feedback=media.feedback is Feedback.TRANSPORT_CC)
+    state = tables.state[0]
+    state.verify_every, state.sweep_us = verify_every, sweep_us
+    state.pacing = int(media.pacing is Pacing.PACED)
+    _fill(tables, peers, media)
+    return tables
+
+
+def empty_tables(clients: int, send_count: int, receive_count: int, *, with_feedback: bool = False) -> LoadTables:
+    """Tables without anybody in them: to compile the loop, or to read sockets that have no peer."""
     slots = 1 << max(4, (4 * receive_count).bit_length())
     tables = LoadTables(
         native=_records(1, NATIVE),
         state=_records(1, STATE),
         pointers=_records(1, POINTERS),
-        clients=_records(len(peers), CLIENT),
+        clients=_records(clients, CLIENT),
         sends=_records(send_count, SEND),
         receives=_records(receive_count, RECEIVE),
         keys=_records(slots, KEY),
         heads=np.zeros((max(send_count, 1), HEAD_BYTES), np.uint8),
-        stun=np.zeros((max(len(peers), 1), STUN_BYTES), np.uint8),
+        stun=np.zeros((max(clients, 1), STUN_BYTES), np.uint8),
         sent=np.zeros((max(send_count, 1) * HISTORY, SLOT_BYTES), np.uint8),
         sent_lengths=np.zeros(max(send_count, 1) * HISTORY, np.int64),
-        arrivals=np.zeros((max(len(peers), 1) if with_feedback else 1, ARRIVALS), np.int64),
+        arrivals=np.zeros((max(clients, 1) if with_feedback else 1, ARRIVALS), np.int64),
         data=np.zeros((BATCH, SLOT_BYTES), np.uint8),
         controls=np.zeros((BATCH, CONTROL_WORDS), np.int64),
         receive_messages=_records(BATCH, MESSAGE),
@@ -144,10 +164,9 @@ def make_tables(peers: Sequence[Peer], media: Media, *, verify_every: int = 1, s
         time=np.zeros(2, np.int64),
     )
     _point(tables)
-    state = tables.state[0]
-    state.verify_every, state.sweep_us = verify_every, sweep_us
-    state.pacing, state.transport_cc = int(media.pacing is Pacing.PACED), int(with_feedback)
-    _fill(tables, peers, media)
+    tables.state[0].verify_every = 1
+    tables.state[0].sweep_us = 1000
+    tables.state[0].transport_cc = int(with_feedback)
     return tables
 
 
@@ -180,9 +199,9 @@ def _fill(tables: LoadTables, peers: Sequence[Peer], media: Media) -> None:
     random = np.random.default_rng(len(peers))
     send = receive = 0
     for index, peer in enumerate(peers):
-        assert peer.socket is not None and peer.sessions is not None, "only connected peers can be loaded"
+        assert peer.sock is not None and peer.sessions is not None, "only connected peers can be loaded"
         client = tables.clients[index]
-        client.socket = peer.socket.fileno()
+        client.socket = peer.sock.fileno()
         client.receive_session, client.transmit_session = map(session_pointer, peer.sessions)
         client.rtcp_ssrc = peer.sends[0].ssrc if peer.sends else int(random.integers(1, 1 << 31))
         client.stun_length = len(peer.consent_request)
@@ -191,11 +210,16 @@ def _fill(tables: LoadTables, peers: Sequence[Peer], media: Media) -> None:
         client.first_receive, client.receive_count = receive, len(peer.receives)
         for track in peer.sends:
             row = tables.sends[send]
-            row.client, row.ssrc, row.payload_type, row.receivers = index, track.ssrc, track.payload_type, track.receivers
+            row.client, row.ssrc, row.payload_type, row.receivers = (
+                index,
+                track.ssrc,
+                track.payload_type,
+                track.receivers,
+            )
             _describe(row, tables.heads[send], track.kind, track.mid, media)
             row.sequence, row.timestamp, row.seed = random.integers(0, 1 << 15), random.integers(0, 1 << 31), send + 1
             # Publishers are not in step: their first frames are spread over one interval.
-            row.next_frame = int(random.integers(0, row.interval_us))
+            row.phase_us = int(random.integers(0, row.interval_us))
             send += 1
         for ssrc, sender in peer.receives.items():
             row = tables.receives[receive]

@@ -206,6 +206,10 @@ def check_mid(mid: str | None) -> None:
 def check_rtcp(rtcp: RtcpParameters) -> None:
     if not rtcp.mux:
         raise Invalid("RTCP on a port of its own is not supported (RFC 8834 §4.5)", pointer="/rtcp/mux")
+    if not rtcp.reduced_size:
+        raise Invalid(
+            "feedback goes in packets of reduced size (RFC 5506), as browsers take it", pointer="/rtcp/reducedSize"
+        )
 
 
 def check_encodings(

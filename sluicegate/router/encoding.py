@@ -185,7 +185,12 @@ def _encode_track(command: cmd.AddTrack, streams: Sequence[int]) -> Iterable[lis
 
 def _encode_subscription(command: cmd.AddSubscription) -> list[int]:
     media = command.media
-    extensions = media.extensions or {}
+    extensions = dict(media.extensions or {})
+    if media.nack and media.rtx_ssrc is None:
+        # A packet is sent again under its own number: were it not the same to the bit, SRTP would encrypt two texts
+        # with one key stream (RFC 3711 §9.1).
+        extensions.pop(Extension.ABS_SEND_TIME, None)
+        extensions.pop(Extension.TRANSPORT_CC, None)
     mid = _text(media.mid)
     cname = media.cname.encode()[:CNAME_BYTES]
     row = _row(

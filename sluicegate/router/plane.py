@@ -45,30 +45,41 @@ _TransportRow = row_type("_TransportRow", TRANSPORT)
 _ReceiveRow = row_type("_ReceiveRow", RECEIVE_STREAM)
 _SendRow = row_type("_SendRow", SEND_STREAM)
 
+RESTING = 64
+"""Lower: news of a row's last user may reach its next one. Higher: more memory for rows that nobody uses."""
+
 DatagramHandler = Callable[[bytes, cmd.Address, cmd.TransportHandle | None], None]
 EventHandler = Callable[[ev.PlaneEvent], None]
 
 
 class Handles:
-    """Free rows of one table, the longest unused first, so that a stale handle shows before it is somebody else's."""
+    """Free rows of one table.
+
+    A freed row rests until `RESTING` others have been freed, so that a stale handle shows before it is somebody else's;
+    then it goes before rows that were never used, whose memory is not resident yet.
+    """
 
     def __init__(self, name: str, capacity: int) -> None:
         self._name = name
-        self._free = deque(range(capacity))
+        self._fresh = 0  # rows from here on were never used
+        self._freed: deque[int] = deque()
         self.capacity = capacity
 
     @property
     def used(self) -> int:
-        return self.capacity - len(self._free)
+        return self._fresh - len(self._freed)
 
     def allocate(self) -> int:
         """A free row; `Unavailable` when there is none."""
-        if not self._free:
+        if self._fresh < self.capacity and len(self._freed) <= RESTING:
+            self._fresh += 1
+            return self._fresh - 1
+        if not self._freed:
             raise Unavailable(f"this node has no room for more {self._name}", retry_after=5)
-        return self._free.popleft()
+        return self._freed.popleft()
 
     def free(self, handle: int) -> None:
-        self._free.append(handle)
+        self._freed.append(handle)
 
 
 class Plane:

@@ -38,9 +38,8 @@ def open_socket(host: str, ports: Iterable[int]) -> socket.socket:
             continue
         _widen(sock)
         return sock
-    raise ConfigurationError(
-        f"no UDP port for media on {host}: {problem or 'the range RTC_MIN_PORT to RTC_MAX_PORT is empty'}"
-    )
+    reason = (problem.strerror or problem) if problem else "none was given"
+    raise ConfigurationError(f"no UDP port of these can be had for media on {host} ({reason})")
 
 
 def ports_between(lowest: int, highest: int) -> list[int]:

@@ -137,6 +137,8 @@ SENT_ENTRY = _record("source", "sent", "resent", "timestamp_offset", "picture")
 packet. `picture` = what is added to the picture id (16 bits) and to TL0PICIDX (8 bits above), and the marker as it was
 sent."""
 MARKER_SHIFT = 32
+TEMPORAL_SHIFT, SPATIAL_SHIFT = 40, 48
+"""While a number is kept free: the layers that were being sent, the spatial one plus 1."""
 PICTURE_MASK = 0xFFFFFF
 
 EXPECTATION = _record(

@@ -90,7 +90,8 @@ async def test_a03_a_forged_check_of_the_peers_own_address_ends_nothing(
 async def test_a06_media_is_not_sent_to_where_media_came_from(
     server: ServerProcess, channel: str, drops: Drops
 ) -> None:
-    """Authentic packets of a member, sent from an address that has passed no check: nobody is moved, nobody answered."""
+    """Authentic packets of a member, sent from an address that has passed no check: nobody is moved, nobody
+    answered."""
     async with call(server, channel) as (speaker, published, listener, heard):
         source = AudioSource(ssrc=1, payload_type=published.payload_type)
         captured = [speaker.protect_rtp(source.next_frame()[0]) for _ in range(100)]
@@ -165,7 +166,8 @@ async def test_a07_an_answer_is_no_longer_than_its_question(
 async def test_a07_a_flood_from_a_members_own_network_does_not_keep_it_out(
     server: ServerProcess, channel: str, drops: Drops
 ) -> None:
-    """The source of a datagram can be forged, so failures of an address must not be held against those who have the key."""
+    """The source of a datagram can be forged, so failures of an address must not be held against those who have the
+    key."""
     with Stranger(server.media_address, host="127.0.0.1") as neighbour:
         bad = forged(IceCredentials("AAAAAAAA", "x" * 32), {})
         storm = asyncio.create_task(flood(lambda _: neighbour.send(bad), 20_000, 2000))
@@ -210,7 +212,8 @@ async def test_a07_a_flood_of_checks_does_not_hold_up_the_api(
 async def test_a32_the_server_sends_to_no_address_that_it_is_told(
     server: ServerProcess, channel: str, host: str
 ) -> None:
-    """Candidates are not taken from signalling at all: whatever they name, no packet goes there, and no name is looked up."""
+    """Candidates are not taken from signalling at all: whatever they name, no packet goes there, and no name is looked
+    up."""
     family = socket.AF_INET6 if ":" in host and not host.startswith("::ffff") else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as trap:
         trap.bind(("::1" if family == socket.AF_INET6 else "0.0.0.0", 0))

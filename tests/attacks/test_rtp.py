@@ -51,7 +51,9 @@ async def send_all(client: ScriptedClient, packets: Iterable[bytes]) -> int:
     return len(listed)
 
 
-async def still_serves(mallory: ScriptedClient, source: AudioSource | VideoSource, listener: ScriptedClient, ssrc: int) -> None:
+async def still_serves(
+    mallory: ScriptedClient, source: AudioSource | VideoSource, listener: ScriptedClient, ssrc: int
+) -> None:
     """The session lives, and what it sends by the rules is forwarded."""
     await settle(listener)
     assert (await session_state(mallory))["state"] == "connected"
@@ -70,7 +72,8 @@ def with_head(packet: RtpPacket, *, first: int | None = None, behind: bytes = b"
 
 
 async def test_a13_padding_that_is_longer_than_the_payload(server: ServerProcess, channel: str) -> None:
-    """Every padding count over payloads of 0 to 3 bytes: what does not fit is dropped, what fits is forwarded without."""
+    """Every padding count over payloads of 0 to 3 bytes: what does not fit is dropped, what fits is forwarded
+    without."""
     async with call(server, channel) as (mallory, published, listener, heard):
         source = AudioSource(ssrc=7001, payload_type=published.payload_type)
         bent, expected = [], 0
@@ -145,7 +148,9 @@ def two_byte(*elements: bytes, words: int | None = None, profile: int = 0x1000) 
 
 def hostile_blocks() -> Iterable[bytes]:
     """Extension blocks of every kind that has hurt somebody."""
-    for head in range(256):  # every id and length in the one-byte form, with too little behind it, just enough, and more
+    for head in range(
+        256
+    ):  # every id and length in the one-byte form, with too little behind it, just enough, and more
         length = (head & 15) + 1
         for there in {0, length - 1, length, length + 3}:
             yield one_byte(bytes([head]) + b"\x11" * there)
@@ -165,7 +170,7 @@ def hostile_blocks() -> Iterable[bytes]:
     for identifier in range(1, 15):  # known extensions of a wrong size, in both forms
         for size in range(1, 17):
             yield one_byte(bytes([identifier << 4 | size - 1]) + b"\x22" * size)
-        for size in range(0, 64):
+        for size in range(64):
             yield two_byte(bytes([identifier, size]) + b"\x22" * size)
     yield one_byte(*[b"\x00"] * 400)
     yield one_byte(*[b"\x10\x11"] * 200)
@@ -174,7 +179,8 @@ def hostile_blocks() -> Iterable[bytes]:
 
 @pytest.mark.parametrize("codec", ["opus", "VP8", "H264", "AV1"])
 async def test_a15_header_extensions_of_every_shape(server: ServerProcess, channel: str, codec: str) -> None:
-    """What is forwarded is well formed, holds what was negotiated in the size that it has, and nothing of the attacker's."""
+    """What is forwarded is well formed, holds what was negotiated in the size that it has, and nothing of the
+    attacker's."""
     async with call(server, channel, codec) as (mallory, published, listener, subscribed):
         source: AudioSource | VideoSource
         if codec == "opus":
@@ -209,7 +215,10 @@ async def test_a15_header_extensions_of_every_shape(server: ServerProcess, chann
 @pytest.mark.parametrize("identifier", [15, 16, 17, 100, 255])
 async def test_a15_extension_ids_beyond_the_table(server: ServerProcess, channel: str, identifier: int) -> None:
     """The two-byte form has ids up to 255; what the plane keeps of a packet has room for the first sixteen."""
-    for codec, names in (("opus", ("audio_level", "mid", "transport_cc")), ("VP8", ("mid", "video_orientation", "playout_delay"))):
+    for codec, names in (
+        ("opus", ("audio_level", "mid", "transport_cc")),
+        ("VP8", ("mid", "video_orientation", "playout_delay")),
+    ):
         for name in names:
             extensions = {name: identifier}
             async with call(server, channel, codec, extensions=extensions) as (mallory, published, listener, seen):
@@ -246,10 +255,22 @@ def truncated(codec: str, source: VideoSource) -> Iterable[bytes]:
         heads.append(payloads.h264_stap_a([payloads.H264_SPS, payloads.H264_PPS, b"\x65" + bytes(20)]))
         heads.append(b"\x78\xff\xff\x67")  # a NAL unit longer than the packet
         heads.append(b"\x78\x00\x00\x00\x00")
-        heads += [payloads.h264_fu_a(unit_type=5, start=True, end=False, body=bytes(8)), b"\x7c", b"\x7d\x85", b"\x79\x00"]
+        heads += [
+            payloads.h264_fu_a(unit_type=5, start=True, end=False, body=bytes(8)),
+            b"\x7c",
+            b"\x7d\x85",
+            b"\x79\x00",
+        ]
     else:
-        heads.append(payloads.av1_payload(new_sequence=True, continues=False, to_be_continued=True, size_bytes=40, tail=b""))
-        heads += [b"\x00\xff\xff\xff\xff\xff\xff\xff\xff\xff\x7f", b"\x08\x00\x00\x00", b"\x30\x80\x80\x80\x80", b"\xff" * 20]
+        heads.append(
+            payloads.av1_payload(new_sequence=True, continues=False, to_be_continued=True, size_bytes=40, tail=b"")
+        )
+        heads += [
+            b"\x00\xff\xff\xff\xff\xff\xff\xff\xff\xff\x7f",
+            b"\x08\x00\x00\x00",
+            b"\x30\x80\x80\x80\x80",
+            b"\xff" * 20,
+        ]
     for head in heads:
         for size in range(len(head) + 1):
             yield source.packet(head[:size], True).serialize()
@@ -267,7 +288,10 @@ async def test_a17_descriptors_cut_at_every_byte(
 ) -> None:
     async with call(server, channel, codec) as (mallory, published, listener, seen):
         source = VideoSource(
-            codec=codec, ssrc=7001, payload_type=published.payload_type, packets_per_frame=packets_per_frame,
+            codec=codec,
+            ssrc=7001,
+            payload_type=published.payload_type,
+            packets_per_frame=packets_per_frame,
             temporal_ids=(0, 2, 1, 2),
         )
         for packet in source.next_frame():
@@ -277,13 +301,16 @@ async def test_a17_descriptors_cut_at_every_byte(
         source.request_key_frame()
         for packet in source.next_frame():
             data = packet.payload[:64]
-            sent += await send_all(mallory, [source.packet(data[:size], False).serialize() for size in range(len(data))])
+            sent += await send_all(
+                mallory, [source.packet(data[:size], False).serialize() for size in range(len(data))]
+            )
         assert sent > 60
         await still_serves(mallory, source, listener, seen.ssrc)
 
 
 def descriptors() -> Iterable[bytes]:
-    """Dependency descriptors: one with a template structure (of L1T2, from Chromium's shape), cut and changed, and noise."""
+    """Dependency descriptors: one with a template structure (of L1T2, from Chromium's shape), cut and changed, and
+    noise."""
     structure = bytes.fromhex("c0000180110184a0")
     whole = bytes.fromhex("800001800214eaa860414d141020842701df010d")
     for descriptor in (structure, whole):
@@ -328,7 +355,9 @@ async def test_a20_two_publishers_of_one_ssrc(server: ServerProcess, channel: st
         for number in range(50):
             for client, track, toc in ((alice, tracks[0], 0x78), (mallory, tracks[1], 0x08)):
                 mark = payloads.mark(toc, number)
-                client.send_rtp(RtpPacket(track.payload_type, number, 960 * number, 4242, payloads.opus(40, mark, toc=toc)))
+                client.send_rtp(
+                    RtpPacket(track.payload_type, number, 960 * number, 4242, payloads.opus(40, mark, toc=toc))
+                )
             await asyncio.sleep(0.002)
         await listener.until(lambda: all(len(listener.rtp(one.ssrc)) == 50 for one in heard))
         for one, toc in zip(heard, (0x78, 0x08), strict=True):
@@ -352,7 +381,9 @@ STRAYS = 900_000
 def simulcast(codec: str, payload_type: int) -> dict[str, VideoSource]:
     """One source for each rid; its SSRC says which."""
     return {
-        rid: VideoSource(codec=codec, ssrc=8000 + index, payload_type=payload_type, packets_per_frame=1, width=160 << index)
+        rid: VideoSource(
+            codec=codec, ssrc=8000 + index, payload_type=payload_type, packets_per_frame=1, width=160 << index
+        )
         for index, rid in enumerate(LAYERS)
     }
 
@@ -369,7 +400,8 @@ def by_rid(packet: RtpPacket, mid: str, rid: str) -> RtpPacket:
 async def test_a21_rids_that_are_unknown_swapped_or_change_their_ssrc(
     server: ServerProcess, channel: str, codec: str
 ) -> None:
-    """Each subscriber gets the encoding that it wants, whatever else the publisher sends; VP9 counts spatial id 0 in each."""
+    """Each subscriber gets the encoding that it wants, whatever else the publisher sends; VP9 counts spatial id 0 in
+    each."""
     async with (
         ScriptedClient.joined(server.url, channel, "mallory") as mallory,
         ScriptedClient.joined(server.url, channel, "listener") as listener,
@@ -462,11 +494,21 @@ async def test_a22_numbers_wrap_again_and_again(server: ServerProcess, channel: 
         speech = await mallory.publish("opus", ssrc=7005)
         heard = await listener.subscribe(speech.track_id)
         video = VideoSource(
-            ssrc=7001, payload_type=published.payload_type, packets_per_frame=1, size_bytes=60,
-            sequence_number=first, timestamp=(1 << 32) - 9000, picture_id=0x7FFA, tl0_picture_index=250, temporal_ids=(0, 1),
+            ssrc=7001,
+            payload_type=published.payload_type,
+            packets_per_frame=1,
+            size_bytes=60,
+            sequence_number=first,
+            timestamp=(1 << 32) - 9000,
+            picture_id=0x7FFA,
+            tl0_picture_index=250,
+            temporal_ids=(0, 1),
         )
         audio = AudioSource(
-            ssrc=7005, payload_type=speech.payload_type, sequence_number=(first - 40_000) & 0xFFFF, timestamp=(1 << 32) - 960
+            ssrc=7005,
+            payload_type=speech.payload_type,
+            sequence_number=(first - 40_000) & 0xFFFF,
+            timestamp=(1 << 32) - 960,
         )
         for lost in (video.next_frame() + audio.next_frame()) if first == 65_530 else []:
             mallory.protect_rtp(lost)
@@ -487,7 +529,9 @@ async def test_a22_numbers_wrap_again_and_again(server: ServerProcess, channel: 
             video.picture_id = (video.picture_id + 1000) & 0x7FFF
             video.request_key_frame()
             rounds += video.sequence_number < before
-        await listener.until(lambda: len(listener.rtp(seen.ssrc)) == sent[7001] and len(listener.rtp(heard.ssrc)) == sent[7005])
+        await listener.until(
+            lambda: len(listener.rtp(seen.ssrc)) == sent[7001] and len(listener.rtp(heard.ssrc)) == sent[7005]
+        )
         for one in (seen, heard):
             got = [ordinal for _, ordinal in marks(listener.rtp(one.ssrc))]
             assert got == sorted(set(got))

@@ -12,7 +12,8 @@ from tests.support.rtcp_packet import Nack
 from tests.support.server import ServerProcess
 from tests.support.sources import AudioSource, VideoSource
 
-# The first packets and the last have nothing before or behind them that would show their loss: they meet a link that is whole.
+# The first packets and the last have nothing before or behind them that would show their loss: they meet a link that
+# is whole.
 LEAD, SECONDS, TAIL = 0.5, 3.0, 1.0
 ROUND_TRIP = 0.02
 

@@ -47,9 +47,7 @@ class Viewer:
 
 
 @pytest.mark.parametrize(("codec", "kind"), [("vp8", "simulcast"), ("vp9", "svc")])
-async def test_a_viewer_gets_the_layers_it_prefers(
-    codec: str, kind: str, server: ServerProcess, channel: str
-) -> None:
+async def test_a_viewer_gets_the_layers_it_prefers(codec: str, kind: str, server: ServerProcess, channel: str) -> None:
     async with browsers() as open_window, Api(server.url) as api:
         sender, receiver = await asyncio.gather(open_window("chromium"), open_window("chromium"))
         await asyncio.gather(

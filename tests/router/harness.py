@@ -1,7 +1,7 @@
 """A plane in the hands of a test: peers with real SRTP, a clock that stands until it is moved, no socket in between.
 
-Datagrams are written into the arena and the kernel's entries called as `PortableDriver` does; what stands in the out arena is
-decrypted with the peer's sessions.
+Datagrams are written into the arena and the kernel's entries called as `PortableDriver` does; what stands in the out
+arena is decrypted with the peer's sessions.
 """
 
 import ctypes
@@ -82,6 +82,7 @@ class Bench:
         self.plane = Plane(capacities=capacities)
         self.tables = self.plane.tables
         self.state = self.tables.state[0]
+        self.state.portable = 1
         PortableDriver.compile(self.plane)
         self.state.now = START_US
         self.state.ntp_offset = NTP_OFFSET_US
@@ -154,7 +155,8 @@ class Bench:
         return self.turn([(peer.protect(data), peer.address) for data in plain])
 
     def advance(self, seconds: float, *, step: float = 0.001) -> dict[int, list[tuple[int, bytes]]]:
-        """Let time pass, waking when the plane wants to be woken, no finer than `step`: RTCP by transport, with its time."""
+        """Let time pass, waking when the plane wants to be woken, no finer than `step`: RTCP by transport, with its
+        time."""
         end = self.now + round(seconds * 1e6)
         sent: dict[int, list[tuple[int, bytes]]] = defaultdict(list)
         while self.now < end:

@@ -1,4 +1,5 @@
-"""Histories of one published track on the way through a network: what Hypothesis draws, and the packets that it stands for.
+"""Histories of one published track on the way through a network: what Hypothesis draws, and the packets that it stands
+for.
 
 Every history starts a few numbers before a wrap of the sequence number, timestamp, picture id and TL0PICIDX.
 """

@@ -1,8 +1,8 @@
 """The second opinion: a forwarder as plain as it can be, written from the RFCs and `docs/forwarding.md`.
 
-It takes the same commands as the packet plane and, instead of SRTP datagrams, the plain packets in them; it answers with the
-plain packets that must leave. Reports and feedback are not its business, but for the NACKs of subscribers. Nothing is ever
-forgotten here and nothing is fast: numbers are extended, tables are dicts.
+It takes the same commands as the packet plane and, instead of SRTP datagrams, the plain packets in them; it answers
+with the plain packets that must leave. Reports and feedback are not its business, but for the NACKs of subscribers.
+Nothing is ever forgotten here and nothing is fast: numbers are extended, tables are dicts.
 """
 
 import struct
@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 from sluicegate.router import commands as cmd
 from sluicegate.rtp.names import Codec, Extension, MediaKind
 
-from .wire import Packet, parse_nacks, parse_red, parse_rtp, parse_vp8, starts_key_frame
+from .wire import Packet, Vp8, parse_nacks, parse_red, parse_rtp, parse_vp8, starts_key_frame
 
 JUMP = 3000
 KEPT = 512
-ACTIVE_US = 2_000_000
-ROUND_TRIP_US = 100_000
-"""What is taken for a round trip while nobody has reported one."""
+ACTIVE_US = 1_500_000
+ROUND_TRIP_US = 5_000
+"""The shortest time between two sendings, and what is taken for a round trip while nobody has reported one."""
+NACKED_AT_ONCE = 64
 COPIED_SIZES = {
     Extension.AUDIO_LEVEL: range(1, 2),
     Extension.VIDEO_ORIENTATION: range(1, 2),
@@ -37,35 +38,51 @@ class Stream:
     rid: str | None
     highest: int | None = None
     expected_after_jump: int | None = None
+    restarted: bool = False
     epoch: int = 0
+    timestamp_shift: int = 0
     seen: dict[int, Packet] = field(default_factory=dict)
     last_packet: int | None = None
+    last_timestamp: int = 0
 
-    def place(self, packet: Packet, *, recovered: bool) -> int | None:
+    def place(self, packet: Packet, now: int, *, recovered: bool) -> int | None:
         """The packet's extended number; None for a duplicate, one that comes too late, and a jump to be confirmed."""
         if self.highest is None:
             if recovered:
                 return None
+            if self.restarted:
+                self._go_on(packet, now)
             self.highest = 0x10000 + packet.sequence
         ahead = (packet.sequence - self.highest + 0x8000) % 0x10000 - 0x8000
-        if abs(ahead) > JUMP:
+        if not -JUMP < ahead <= JUMP:
             if recovered:
                 return None
             if packet.sequence != self.expected_after_jump:
                 self.expected_after_jump = (packet.sequence + 1) % 0x10000
                 return None
             self.restart()
-            self.highest, ahead = 0x10000 + packet.sequence, 0
+            return self.place(packet, now, recovered=False)
+        self.expected_after_jump = None
         number = self.highest + ahead
         if ahead <= -KEPT or number in self.seen:
             return None
+        packet.timestamp = (packet.timestamp + self.timestamp_shift) & 0xFFFFFFFF
         self.highest = max(self.highest, number)
         self.seen[number] = packet
+        if not recovered:
+            self.last_packet, self.last_timestamp = now, packet.timestamp
         return number
 
     def restart(self) -> None:
-        self.epoch += 1
         self.highest = self.expected_after_jump = None
+        self.restarted = True
+
+    def _go_on(self, packet: Packet, now: int) -> None:
+        """Timestamps go on by the time that has passed."""
+        assert self.last_packet is not None
+        elapsed = max(1, (now - self.last_packet) * self.track.media.clock_rate // 1_000_000)
+        self.timestamp_shift = self.last_timestamp + elapsed - packet.timestamp
+        self.epoch += 1
         self.seen = {}
 
 
@@ -79,22 +96,18 @@ class Track:
 
 @dataclass
 class Place:
-    """A number of a send stream and how a packet is rewritten that gets it."""
+    """A number of a send stream: whose packet it is for, and how that is rewritten."""
 
     out: int
+    stream: Stream
+    epoch: int
+    source: int
     timestamp_offset: int
     picture_offset: int
     tl0_offset: int
     temporal: int
-
-
-@dataclass
-class Sent:
-    stream: Stream
-    epoch: int
-    number: int
-    place: Place
-    data: bytes
+    data: bytes | None = None
+    """What was sent under it."""
     resent: int | None = None
 
 
@@ -112,7 +125,7 @@ class Subscription:
     epoch: int = 0
     waiting: bool = True
     temporal: int = 0
-    last_in: int = 0
+    last_in: int = -1
     last_out: int = 0
     timestamp_offset: int = 0
     last_timestamp: int = 0
@@ -121,9 +134,7 @@ class Subscription:
     tl0_offset: int = 0
     last_picture: int | None = None
     last_tl0: int | None = None
-    last_dropped_picture: int | None = None
-    kept: dict[tuple[Stream, int, int], Place] = field(default_factory=dict)
-    sent: dict[int, Sent] = field(default_factory=dict)
+    numbers: dict[int, Place] = field(default_factory=dict)
     rtx_sequence: int = 0
 
     def wanted(self, now: int) -> Stream | None:
@@ -133,40 +144,66 @@ class Subscription:
         below = [s for s in active if s.encoding <= self.spatial]
         return below[-1] if below else active[0] if active else None
 
-    def place_here(self, out: int) -> Place:
-        return Place(out, self.timestamp_offset, self.picture_offset, self.tl0_offset, self.temporal)
+    def next_place(self, stream: Stream, source: int) -> Place:
+        self.last_out += 1
+        place = self.numbers[self.last_out] = Place(
+            self.last_out,
+            stream,
+            stream.epoch,
+            source,
+            self.timestamp_offset,
+            self.picture_offset,
+            self.tl0_offset,
+            self.temporal,
+        )
+        return place
+
+    def find_place(self, stream: Stream, source: int) -> Place | None:
+        """The number that was kept for a late packet."""
+        for out in range(self.last_out, self.last_out - KEPT, -1):
+            place = self.numbers.get(out)
+            if place is not None and place.stream is stream and place.epoch == stream.epoch and place.source == source:
+                return place if place.data is None else None
+        return None
 
 
 class ScalarForwarder:
-    """`ntp_offset` is microseconds from `now` to NTP time; `first_transport_cc` the first number of that extension."""
+    """`ntp_offset` is microseconds from `now` to NTP time."""
 
-    def __init__(self, *, ntp_offset: int = 0, first_transport_cc: int = 0) -> None:
+    def __init__(self, *, ntp_offset: int = 0) -> None:
         self.ntp_offset = ntp_offset
         self.tracks: dict[int, Track] = {}
         self.subscriptions: dict[int, Subscription] = {}
         self.transport_cc: dict[int, int] = {}
-        self.first_transport_cc = first_transport_cc
 
     # ── commands ──
 
     def apply(self, command: cmd.Command) -> None:
         match command:
             case cmd.AddTransport(transport):
-                self.transport_cc[transport] = self.first_transport_cc
+                self.transport_cc[transport] = 0
             case cmd.AddTrack(handle, transport, media, paused):
                 track = self.tracks[handle] = Track(transport, media, paused)
                 for index, encoding in enumerate(media.encodings):
                     track.streams.append(Stream(track, index, encoding.ssrc, encoding.rtx_ssrc, encoding.rid))
             case cmd.PauseTrack(handle, paused):
-                self.tracks[handle].paused = paused
-                for subscription in self._of(self.tracks[handle]):
+                track = self.tracks[handle]
+                for subscription in self._of(track):
                     subscription.waiting |= paused
+                track.paused = paused
             case cmd.RemoveTrack(handle):
                 del self.tracks[handle]
             case cmd.AddSubscription(send, transport, handle, media, paused, sequence_number, timestamp):
                 assert sequence_number is not None and timestamp is not None
                 self.subscriptions[send] = Subscription(
-                    transport, self.tracks[handle], media, paused, media.spatial, media.temporal, sequence_number, timestamp
+                    transport,
+                    self.tracks[handle],
+                    media,
+                    paused,
+                    media.spatial,
+                    media.temporal,
+                    sequence_number,
+                    timestamp,
                 )
             case cmd.PauseSubscription(send, paused):
                 self.subscriptions[send].paused = paused
@@ -191,19 +228,17 @@ class ScalarForwarder:
         if packet is None or found is None:
             return []
         stream, recovered = found
+        media = stream.track.media
         if recovered:
-            if len(packet.payload) < 2:
+            if len(packet.payload) < 2 or packet.payload_type != media.rtx_payload_type:
                 return []
             packet.sequence = int.from_bytes(packet.payload[:2], "big")
             packet.payload = packet.payload[2:]
-            packet.payload_type = stream.track.media.payload_types[0]
-        elif packet.payload_type not in stream.track.media.payload_types:
+            packet.payload_type = media.payload_types[0]
+        elif packet.payload_type not in media.payload_types:
             return []
-        number = stream.place(packet, recovered=recovered)
-        if number is None:
-            return []
-        stream.last_packet = now
-        if stream.track.paused:
+        number = stream.place(packet, now, recovered=recovered)
+        if number is None or stream.track.paused:
             return []
         out = []
         for subscription in self._of(stream.track):
@@ -213,31 +248,27 @@ class ScalarForwarder:
         return out
 
     def _find(self, transport: int, packet: Packet) -> tuple[Stream, bool] | None:
-        """The stream of a packet by its SSRC, else by MID and RID (RFC 8852, 9143), and whether it is a retransmission."""
+        """The stream of a packet by its SSRC, else by MID and RID (RFC 8852, 9143), and whether it is a
+        retransmission."""
         tracks = [track for track in self.tracks.values() if track.transport == transport]
         for stream in [stream for track in tracks for stream in track.streams]:
-            if packet.ssrc == stream.ssrc:
-                return stream, False
-            if packet.ssrc == stream.rtx_ssrc:
-                return (stream, True) if packet.payload_type == stream.track.media.rtx_payload_type else None
+            if packet.ssrc in (stream.ssrc, stream.rtx_ssrc):
+                return stream, packet.ssrc == stream.rtx_ssrc
         for track in tracks:
             ids = track.media.extensions or {}
-
-            def text(extension: Extension, ids: dict[Extension, int] = ids) -> str | None:
-                value = packet.elements.get(ids.get(extension, 0))
-                return None if value is None else value.decode(errors="replace")
-
-            if track.media.mid is None or text(Extension.MID) != track.media.mid:
-                continue
+            mid = packet.elements.get(ids.get(Extension.MID, 0), b"").decode(errors="replace")
             repair = packet.payload_type == track.media.rtx_payload_type
-            rid = text(Extension.REPAIRED_RID if repair else Extension.RID)
+            if mid != track.media.mid or not (repair or packet.payload_type in track.media.payload_types):
+                continue
+            rid_id = ids.get(Extension.REPAIRED_RID if repair else Extension.RID, 0)
+            rid = packet.elements.get(rid_id, b"").decode(errors="replace")
             for stream in track.streams:
                 if stream.rid is not None and rid != stream.rid:
                     continue
                 if repair:
                     stream.rtx_ssrc = packet.ssrc
                 else:
-                    if stream.ssrc is not None:
+                    if stream.highest is not None:
                         stream.restart()
                     stream.ssrc = packet.ssrc
                 return stream, repair
@@ -248,129 +279,136 @@ class ScalarForwarder:
     def _forward(self, s: Subscription, stream: Stream, number: int, packet: Packet, now: int) -> bytes | None:
         if s.paused:
             return None
-        content = self._content(s, packet)
-        if number != stream.highest:
-            place = s.kept.pop((stream, stream.epoch, number), None)
-            if s.waiting or place is None or content is None or s.last_out - place.out >= KEPT:
-                return None
-            if s.track.media.codec == Codec.VP8:
-                vp8 = parse_vp8(content[1])
-                if vp8 is None or vp8.temporal > place.temporal:
-                    return None
-            return self._send(s, stream, number, packet, content, place, now)
+        codec = s.track.media.codec
         if s.waiting or stream is not s.stream or stream.epoch != s.epoch:
-            if stream is not (s.wanted(now) if s.waiting or stream is not s.stream else s.stream):
+            if (
+                not packet.payload
+                or not starts_key_frame(codec, packet.payload)
+                or not self._may_begin(s, stream, number, now)
+            ):
                 return None
-            if content is None or not starts_key_frame(s.track.media.codec, content[1]):
+            self._begin(s, stream, number, packet, now)
+        vp8 = parse_vp8(packet.payload) if codec == Codec.VP8 and packet.payload else None
+        if number <= s.last_in:
+            place = s.find_place(stream, number)
+            if place is None or not packet.payload:
                 return None
-            self._begin(s, stream, number, packet, content[1], now)
-        for missing in range(s.last_in + 1, number):
-            s.last_out += 1
-            s.kept[stream, stream.epoch, missing] = s.place_here(s.last_out)
-        s.last_in = number
-        if content is None or not self._layer_taken(s, content[1]):
+            if vp8 is not None and vp8.temporal > place.temporal:
+                place.epoch = -1  # nobody gets it any more
+                return None
+        else:
+            for missing in range(s.last_in + 1, number):
+                s.next_place(stream, missing)
+            s.last_in = number
+            if not packet.payload or not self._takes(s, packet) or not self._layer_taken(s, packet.payload, vp8):
+                return None
+            place = s.next_place(stream, number)
+        content = self._content(s, packet)
+        if content is None:
             return None
-        s.last_out += 1
-        place = s.place_here(s.last_out)
-        s.last_send, s.last_timestamp = now, packet.timestamp + s.timestamp_offset
-        return self._send(s, stream, number, packet, content, place, now, newest=True)
+        payload_type, payload = content
+        place.data = self._serialize(s, packet, payload_type, place, self._rewrite(payload, vp8, place), now)
+        s.last_send = now
+        if place.out == s.last_out:
+            s.last_timestamp = packet.timestamp + place.timestamp_offset
+            if vp8 is not None and vp8.picture is not None:
+                s.last_picture = _picture(payload, vp8) + place.picture_offset
+                s.last_tl0 = None if vp8.tl0 is None else payload[vp8.tl0] + place.tl0_offset
+        return place.data
 
-    def _content(self, s: Subscription, packet: Packet) -> tuple[int, bytes] | None:
-        """Payload type and payload as the subscriber takes them; None if there is nothing or it does not."""
-        types = dict(zip(s.track.media.payload_types, s.media.payload_types, strict=True))
-        payload_type, payload = types[packet.payload_type], packet.payload
-        if s.track.media.kind == MediaKind.AUDIO and packet.payload_type != s.track.media.payload_types[0]:
-            red = parse_red(payload)
-            if red is None:
-                return None
-            headers, primary_type, primary = red
-            if payload_type is None:
-                payload_type, payload = types.get(primary_type), primary
-            else:
-                changed = bytearray(payload)
-                for at in headers:
-                    inner = types.get(payload[at] & 0x7F)
-                    changed[at] = payload[at] & 0x80 | (payload[at] & 0x7F if inner is None else inner)
-                payload = bytes(changed)
-        return None if payload_type is None or not payload else (payload_type, payload)
+    def _may_begin(self, s: Subscription, stream: Stream, number: int, now: int) -> bool:
+        """On the same encoding not before what was sent already; on another one if it is wanted, or the first and
+        lower."""
+        if stream is s.stream:
+            return stream.epoch != s.epoch or number > s.last_in
+        wanted = s.wanted(now) or stream
+        return stream is wanted or (s.stream is None and stream.encoding < wanted.encoding)
 
-    def _begin(self, s: Subscription, stream: Stream, number: int, packet: Packet, payload: bytes, now: int) -> None:
+    def _begin(self, s: Subscription, stream: Stream, number: int, packet: Packet, now: int) -> None:
         """Go on, or start, with this packet: numbers and picture ids as if nothing had been left out."""
         if s.stream is None:
-            s.last_out = s.first_out - 1
+            s.last_out = s.first_out + 0xFFFF
             s.timestamp_offset = s.first_timestamp - packet.timestamp
-        elif stream is not s.stream or stream.epoch != s.epoch:
+        elif stream is not s.stream:
             elapsed = max(1, (now - s.last_send) * s.track.media.clock_rate // 1_000_000)
             s.timestamp_offset = s.last_timestamp + elapsed - packet.timestamp
-        vp8 = parse_vp8(payload) if s.track.media.codec == Codec.VP8 else None
-        if vp8 is not None:
-            if vp8.picture is not None and s.last_picture is not None:
-                s.picture_offset = s.last_picture + 1 - _picture(payload, vp8)
+        vp8 = parse_vp8(packet.payload) if s.track.media.codec == Codec.VP8 else None
+        if vp8 is not None and vp8.picture is not None and s.last_picture is not None:
+            s.picture_offset = s.last_picture + 1 - _picture(packet.payload, vp8)
             if vp8.tl0 is not None and s.last_tl0 is not None:
-                s.tl0_offset = s.last_tl0 + 1 - payload[vp8.tl0]
+                s.tl0_offset = s.last_tl0 + 1 - packet.payload[vp8.tl0]
         s.stream, s.epoch, s.last_in, s.waiting = stream, stream.epoch, number - 1, False
-        s.last_dropped_picture = None
 
-    def _layer_taken(self, s: Subscription, payload: bytes) -> bool:
+    def _takes(self, s: Subscription, packet: Packet) -> bool:
+        """Whether the subscriber has a payload type for it; RED may go as the Opus that it carries."""
+        first, *others = s.track.media.payload_types
+        types = dict(zip((first, *others), s.media.payload_types, strict=True))
+        in_red = s.track.media.kind == MediaKind.AUDIO and packet.payload_type in others and types[first] is not None
+        return types[packet.payload_type] is not None or in_red
+
+    def _content(self, s: Subscription, packet: Packet) -> tuple[int, bytes] | None:
+        """Payload type and payload as the subscriber takes them; None for RED that is not as RFC 2198 has it."""
+        first = s.track.media.payload_types[0]
+        types = dict(zip(s.track.media.payload_types, s.media.payload_types, strict=True))
+        payload_type, opus = types[packet.payload_type], types[first]
+        if s.track.media.kind == MediaKind.VIDEO or packet.payload_type == first or opus is None:
+            return None if payload_type is None else (payload_type, packet.payload)
+        red = parse_red(packet.payload)
+        if payload_type is None:
+            return None if red is None or red[1] != first else (opus, red[2])
+        changed = bytearray(packet.payload)
+        for at in red[0] if red is not None else ():
+            if packet.payload[at] & 0x7F == first:
+                changed[at] = packet.payload[at] & 0x80 | opus
+        return payload_type, bytes(changed)
+
+    def _layer_taken(self, s: Subscription, payload: bytes, vp8: Vp8 | None) -> bool:
         """Move the temporal layer where the codec allows (RFC 7741 §4.2: Y), and whether this packet's is taken."""
-        if s.track.media.codec != Codec.VP8:
-            return True
-        vp8 = parse_vp8(payload)
         if vp8 is None:
-            return False
+            return True
         if vp8.key_frame or (vp8.frame_start and s.temporal_wanted < s.temporal):
             s.temporal = s.temporal_wanted
-        elif vp8.frame_start and vp8.layer_sync and s.temporal < vp8.temporal <= s.temporal_wanted:
+        if vp8.frame_start and vp8.layer_sync and s.temporal < vp8.temporal <= s.temporal_wanted:
             s.temporal = vp8.temporal
         if vp8.temporal <= s.temporal:
             return True
-        if vp8.picture is not None and _picture(payload, vp8) != s.last_dropped_picture:
-            s.last_dropped_picture = _picture(payload, vp8)
-            s.picture_offset -= 1
+        s.picture_offset -= vp8.frame_start
         return False
 
     # ── packets out ──
 
-    def _send(
-        self, s: Subscription, stream: Stream, number: int, packet: Packet, content: tuple[int, bytes], place: Place, now: int,
-        *, newest: bool = False,
-    ) -> bytes:  # fmt: skip
-        payload_type, payload = content
-        payload = self._rewrite(s, payload, place, newest=newest)
-        data = self._serialize(s, packet, payload_type, place.out, s.media.ssrc, place, payload, now)
-        s.sent[place.out & 0xFFFF] = Sent(stream, stream.epoch, number, place, data)
-        return data
-
-    def _rewrite(self, s: Subscription, payload: bytes, place: Place, *, newest: bool = False) -> bytes:
-        vp8 = parse_vp8(payload) if s.track.media.codec == Codec.VP8 else None
-        if vp8 is None:
+    def _rewrite(self, payload: bytes, vp8: Vp8 | None, place: Place) -> bytes:
+        if vp8 is None or vp8.picture is None:
             return payload
         changed = bytearray(payload)
-        if vp8.picture is not None:
-            picture = (_picture(payload, vp8) + place.picture_offset) % (1 << vp8.picture_bits)
-            if vp8.picture_bits == 15:
-                changed[vp8.picture : vp8.picture + 2] = struct.pack("!H", 0x8000 | picture)
-            else:
-                changed[vp8.picture] = picture
-            if newest:
-                s.last_picture = picture
+        picture = (_picture(payload, vp8) + place.picture_offset) % (1 << vp8.picture_bits)
+        if vp8.picture_bits == 15:
+            changed[vp8.picture : vp8.picture + 2] = struct.pack("!H", 0x8000 | picture)
+        else:
+            changed[vp8.picture] = picture
         if vp8.tl0 is not None:
             changed[vp8.tl0] = (payload[vp8.tl0] + place.tl0_offset) % 256
-            if newest:
-                s.last_tl0 = changed[vp8.tl0]
         return bytes(changed)
 
     def _serialize(
-        self, s: Subscription, packet: Packet, payload_type: int, sequence: int, ssrc: int, place: Place, payload: bytes, now: int
+        self,
+        s: Subscription,
+        packet: Packet,
+        payload_type: int,
+        place: Place,
+        payload: bytes,
+        now: int,
+        *,
+        rtx: int | None = None,
     ) -> bytes:
         elements = self._elements(s, packet, now)
         head = struct.pack(
             "!BBHII",
             0x90 if elements else 0x80,
             (0x80 if packet.marker else 0) | payload_type,
-            sequence & 0xFFFF,
+            (place.out if rtx is None else rtx) & 0xFFFF,
             (packet.timestamp + place.timestamp_offset) & 0xFFFFFFFF,
-            ssrc,
+            s.media.ssrc if rtx is None else s.media.rtx_ssrc,
         )
         if not elements:
             return head + payload
@@ -383,7 +421,10 @@ class ScalarForwarder:
         return head + struct.pack("!HH", 0x1000 if two_byte else 0xBEDE, len(block) // 4) + block + payload
 
     def _elements(self, s: Subscription, packet: Packet, now: int) -> list[tuple[int, bytes]]:
-        to, come = s.media.extensions or {}, s.track.media.extensions or {}
+        to, come = dict(s.media.extensions or {}), s.track.media.extensions or {}
+        if s.media.nack and s.media.rtx_ssrc is None:  # what is repeated must be the same
+            to.pop(Extension.ABS_SEND_TIME, None)
+            to.pop(Extension.TRANSPORT_CC, None)
         found = []
         if Extension.MID in to:
             found.append((to[Extension.MID], s.media.mid.encode()))
@@ -401,35 +442,52 @@ class ScalarForwarder:
 
     def _receive_rtcp(self, transport: int, data: bytes, now: int) -> list[tuple[int, bytes]]:
         """Send again what a subscriber lacks: as RTX (RFC 4588 §4) where negotiated, else the same bytes."""
-        out = []
+        out: list[tuple[int, bytes]] = []
         for ssrc, numbers in parse_nacks(data):
             for s in self.subscriptions.values():
-                if s.media.ssrc != ssrc or s.transport != transport or not s.media.nack:
+                if s.media.ssrc != ssrc or s.transport != transport:
                     continue
-                out += [(transport, packet) for number in numbers if (packet := self._again(s, number, now)) is not None]
+                for number in numbers:
+                    again = self._again(s, number, now) if len(out) < NACKED_AT_ONCE else None
+                    out += [] if again is None else [(transport, again)]
         return out
 
     def _again(self, s: Subscription, number: int, now: int) -> bytes | None:
-        sent = s.sent.get(number)
-        if sent is None or s.last_out - sent.place.out >= KEPT or sent.epoch != sent.stream.epoch:
+        place = s.numbers.get(s.last_out - ((s.last_out - number) & 0xFFFF))
+        if s.paused or not s.media.nack or place is None or s.last_out - place.out >= KEPT:
             return None
-        if sent.stream.highest is None or sent.stream.highest - sent.number >= KEPT:
+        stream = place.stream
+        if (
+            place.epoch != stream.epoch
+            or place.source not in stream.seen
+            or (stream.highest or 0) - place.source >= KEPT
+        ):
             return None
-        if sent.resent is not None and now - sent.resent < ROUND_TRIP_US:
+        if place.resent is not None and now - place.resent < ROUND_TRIP_US:
             return None
-        sent.resent = now
-        if s.media.rtx_ssrc is None or s.media.rtx_payload_type is None:
-            return sent.data
-        packet = sent.stream.seen[sent.number]
+        packet = stream.seen[place.source]
+        vp8 = parse_vp8(packet.payload) if s.track.media.codec == Codec.VP8 and packet.payload else None
+        if place.data is None and vp8 is not None and vp8.temporal > place.temporal:
+            return None
         content = self._content(s, packet)
-        assert content is not None
-        payload = struct.pack("!H", number) + self._rewrite(s, content[1], sent.place)
+        if content is None:
+            return None
+        place.resent = now
+        payload_type, payload = content
+        payload = self._rewrite(payload, vp8, place)
+        if s.media.rtx_ssrc is None or s.media.rtx_payload_type is None:
+            again = self._serialize(s, packet, payload_type, place, payload, now)
+            assert place.data in (None, again)
+            place.data = again
+            return again
+        payload = struct.pack("!H", number) + payload
         s.rtx_sequence += 1
-        return self._serialize(
-            s, packet, s.media.rtx_payload_type, s.rtx_sequence - 1, s.media.rtx_ssrc, sent.place, payload, now
-        )
+        place.data = b""
+        return self._serialize(s, packet, s.media.rtx_payload_type, place, payload, now, rtx=s.rtx_sequence - 1)
 
 
-def _picture(payload: bytes, vp8: object) -> int:
-    at = vp8.picture  # type: ignore[attr-defined]
-    return payload[at] if vp8.picture_bits == 7 else int.from_bytes(payload[at : at + 2], "big") & 0x7FFF  # type: ignore[attr-defined]
+def _picture(payload: bytes, vp8: Vp8) -> int:
+    assert vp8.picture is not None
+    if vp8.picture_bits == 7:
+        return payload[vp8.picture]
+    return int.from_bytes(payload[vp8.picture : vp8.picture + 2], "big") & 0x7FFF

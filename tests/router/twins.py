@@ -2,7 +2,6 @@
 
 from sluicegate.router import commands as cmd
 from sluicegate.rtp.names import Extension
-
 from tests.support.rtp_packet import RtpPacket
 
 from .harness import NTP_OFFSET_US, Bench, Output, Peer
@@ -22,8 +21,8 @@ EVERY_EXTENSION: dict[Extension, int] = {
 class Twins:
     """Raises AssertionError at the first turn in which the two say different things.
 
-    What is left to the forwarder is the first number of an RTX stream: the difference that its first packet shows is taken from all
-    the others.
+    What is left to the forwarder is the first number of an RTX stream: the difference that its first packet shows is
+    taken from all the others.
     """
 
     def __init__(self, bench: Bench) -> None:
@@ -49,7 +48,14 @@ class Twins:
         return track
 
     def subscribe(
-        self, peer: Peer, track: cmd.TrackHandle, media: cmd.SendMedia, *, sequence_number: int, timestamp: int, paused: bool = False
+        self,
+        peer: Peer,
+        track: cmd.TrackHandle,
+        media: cmd.SendMedia,
+        *,
+        sequence_number: int,
+        timestamp: int,
+        paused: bool = False,
     ) -> cmd.SendHandle:
         send = self.bench.plane.allocate_send()
         self.submit(cmd.AddSubscription(send, peer.transport, track, media, paused, sequence_number, timestamp))
@@ -59,7 +65,8 @@ class Twins:
         self.bench.state.now += microseconds
 
     def deliver(self, peer: Peer, packets: list[bytes], *, protected: list[bytes] | None = None) -> None:
-        """One turn with these packets; `protected` where they have been protected before (so that they may come twice)."""
+        """One turn with these packets; `protected` where they have been protected before (so that they may come
+        twice)."""
         if protected is None:
             protected = [peer.protect(packet) for packet in packets]
         outputs = self.bench.turn([(datagram, peer.address) for datagram in protected])
@@ -69,7 +76,10 @@ class Twins:
                 expected.setdefault(transport, []).append(out)
         for transport in outputs.keys() | expected.keys():
             actual = list(outputs.get(transport, Output()).rtp)
-            wanted = [self._shifted(data, actual[i] if i < len(actual) else None) for i, data in enumerate(expected.get(transport, []))]
+            wanted = [
+                self._shifted(data, actual[i] if i < len(actual) else None)
+                for i, data in enumerate(expected.get(transport, []))
+            ]
             assert actual == wanted, f"to {transport}: the plane {spell(actual)}, the scalar forwarder {spell(wanted)}"
             self.sent += [(transport, data) for data in actual]
 
@@ -87,4 +97,6 @@ class Twins:
 def spell(packets: list[bytes]) -> str:
     """Packets for a reader of an assertion."""
     parsed = [RtpPacket.parse(data) for data in packets]
-    return "\n".join(["", *(f"  {p.sequence_number} {p.timestamp} {p.extensions} {p.payload.hex(' ')} {p}" for p in parsed)])
+    return "\n".join(
+        ["", *(f"  {p.sequence_number} {p.timestamp} {p.extensions} {p.payload.hex(' ')} {p}" for p in parsed)]
+    )

@@ -88,7 +88,7 @@ class Vp8:
 
 
 def parse_vp8(payload: bytes) -> Vp8 | None:
-    """None where the payload is too short for its descriptor and one byte of the frame."""
+    """None where the payload is too short for its descriptor."""
     try:
         frame_start = payload[0] & 0x10 != 0 and payload[0] & 0x07 == 0
         found = Vp8(frame_start, False)
@@ -101,12 +101,14 @@ def parse_vp8(payload: bytes) -> Vp8 | None:
                 at += 2 if payload[at] & 0x80 else 1
             if present & 0x40:
                 found.tl0 = at
-                at += 1
+                at += 1  # whether it is there shows at the end
             if present & 0x30:
                 if present & 0x20:
                     found.temporal, found.layer_sync = payload[at] >> 6, payload[at] & 0x20 != 0
                 at += 1
-        found.key_frame = frame_start and payload[at] & 1 == 0
+        if at > len(payload):
+            return None
+        found.key_frame = frame_start and at < len(payload) and payload[at] & 1 == 0
     except IndexError:
         return None
     return found
@@ -152,7 +154,7 @@ def parse_red(payload: bytes) -> tuple[list[int], int, bytes] | None:
         headers.append(at)
         redundant += int.from_bytes(payload[at + 2 : at + 4], "big") & 0x3FF
         at += 4
-    if at + 1 + redundant >= len(payload):
+    if at + 1 + redundant > len(payload):
         return None
     return [*headers, at], payload[at] & 0x7F, payload[at + 1 + redundant :]
 

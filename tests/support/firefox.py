@@ -158,8 +158,9 @@ class FirefoxWindow:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._client is not None:
             await self._client.close()
+        # With media running it takes many seconds to end by itself; its profile is thrown away anyhow.
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._process.wait(), 5)
+            await asyncio.wait_for(self._process.wait(), 1)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         await self._process.wait()

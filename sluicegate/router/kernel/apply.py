@@ -4,16 +4,21 @@ writes them)."""
 from typing import Any
 
 from sluicegate.compiled import kernel
+from sluicegate.router.kernel.egress import claim_slot, flush
+from sluicegate.router.kernel.header import write_32
 from sluicegate.router.kernel.maps import (
+    adopt_stray,
     bind_address,
     bind_stream,
     forget_strays,
+    stream_slot,
     unbind_address,
     unbind_all,
     unbind_stream,
 )
-from sluicegate.router.kernel.output import can_send
+from sluicegate.router.kernel.output import can_send, queue
 from sluicegate.router.kernel.repair import insist_on_key_frame, want_key_frame
+from sluicegate.router.kernel.reports import finish
 from sluicegate.router.native import fence
 from sluicegate.router.tables import COMMAND_RING, HISTORY, MAX_ENCODINGS, NAME_BYTES, NEVER, NONE, SENT, Tables
 
@@ -89,8 +94,9 @@ def apply_command(t: Tables, words: Any) -> None:
         add_subscription(t, handle, words)
     elif opcode == PAUSE_SUBSCRIPTION:
         send = t.send_streams[handle]
+        resumed = send.paused and not words[3]
         send.paused = words[3]
-        if not send.paused:
+        if resumed:
             send.synchronised = 0
             check_track(t, send.track)
             if send.receive >= 0:
@@ -172,6 +178,8 @@ def remove_transport(t: Tables, handle: int) -> None:
     if transport.address_count:
         unbind_all(t.addresses, handle)
     forget_strays(t.stream_keys, transport)
+    if transport.pending_count:  # goodbyes: the row may be another's before the turn is over
+        flush(t)
     transport.in_use = 0
     transport.receive_session = 0
     transport.transmit_session = 0
@@ -201,11 +209,9 @@ def add_receive_stream(t: Tables, handle: int, words: Any) -> None:
         t.receive_streams[transport.first_receive].previous_of_transport = handle
     transport.first_receive = handle
     if stream.ssrc >= 0:
-        bind_stream(t.stream_keys, stream.transport, stream.ssrc, handle, 0)
-        transport.stream_count += 1
+        announce(t, transport, stream.transport, stream.ssrc, handle, 0)
     if stream.rtx_ssrc >= 0:
-        bind_stream(t.stream_keys, stream.transport, stream.rtx_ssrc, handle, 1)
-        transport.stream_count += 1
+        announce(t, transport, stream.transport, stream.rtx_ssrc, handle, 1)
     behind = 3 + len(row)
     for index in range(4):
         if words[behind + index]:
@@ -229,6 +235,17 @@ def add_receive_stream(t: Tables, handle: int, words: Any) -> None:
 
 
 @kernel
+def announce(t: Tables, transport: Any, transport_handle: int, ssrc: int, receive: int, rtx: int) -> None:
+    """Bind an SSRC to its receive stream; one whose packets came before has been counted, and is a stray no longer."""
+    slot = stream_slot(t.stream_keys, transport_handle, ssrc)
+    if slot >= 0 and t.stream_keys[slot].receive < 0:
+        adopt_stray(t.stream_keys, transport, slot)
+    else:
+        transport.stream_count += 1
+    bind_stream(t.stream_keys, transport_handle, ssrc, receive, rtx)
+
+
+@kernel
 def set_transport_id(transport: Any, index: int, identifier: int) -> None:
     """The four extension ids by which a transport's packets are read before their stream is known."""
     if index == 0:
@@ -244,6 +261,8 @@ def set_transport_id(transport: Any, index: int, identifier: int) -> None:
 @kernel
 def pause_track(t: Tables, handle: int, paused: int) -> None:
     track = t.tracks[handle]
+    if track.paused == paused:
+        return
     track.paused = paused
     index = track.first_send
     while index >= 0:
@@ -337,10 +356,28 @@ def add_subscription(t: Tables, handle: int, words: Any) -> None:
 
 
 @kernel
+def say_goodbye(t: Tables, send: Any) -> None:
+    """Tell the receiver of a stream that it is over (RFC 3550 §6.6), behind an empty report, as a compound begins."""
+    transport = t.transports[send.transport]
+    if send.packets == 0 or not can_send(transport):
+        return
+    slot = claim_slot(t)
+    if slot < 0:
+        return
+    out = t.out[slot]
+    finish(out, 0, 201, 0, 8)
+    write_32(out, 4, transport.local_ssrc)
+    finish(out, 8, 203, 1, 8)
+    write_32(out, 12, send.ssrc)
+    queue(t, slot, send.transport, 16, 1)
+
+
+@kernel
 def remove_subscription(t: Tables, handle: int) -> None:
     send = t.send_streams[handle]
     if not send.in_use:
         return
+    say_goodbye(t, send)
     if send.previous_of_track >= 0:
         t.send_streams[send.previous_of_track].next_of_track = send.next_of_track
     else:

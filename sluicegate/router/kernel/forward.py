@@ -15,8 +15,10 @@ from sluicegate.router.kernel.layers import (
     WAIT_FOR_KEY_FRAME,
     describe,
     filter_layers,
+    layers_taken,
     may_switch,
     synchronise_picture,
+    was_taken,
 )
 from sluicegate.router.kernel.output import can_send, queue
 from sluicegate.router.kernel.repair import want_key_frame
@@ -72,6 +74,9 @@ def admit(t: Tables, handle: int, send: Any, receive: int, stream: Any, packet: 
             return NONE
         switch(t, send, receive, stream, packet)
     if not send.synchronised or send.epoch != stream.epoch:
+        if send.epoch == stream.epoch and packet.sequence <= send.last_in:  # from before the pause
+            counters.drop_late += 1
+            return NONE
         if stream.kind == MediaKind.VIDEO and not descriptor.key_frame:
             want_key_frame(t, receive)
             counters.drop_waiting_key_frame += 1
@@ -81,6 +86,12 @@ def admit(t: Tables, handle: int, send: Any, receive: int, stream: Any, packet: 
         number = find_reserved(t.sent[handle], send, packet.sequence * 4 + stream.encoding)
         if number < 0:
             counters.drop_late += 1
+            return NONE
+        entry = t.sent[handle, number & (SENT - 1)]
+        if stream.kind == MediaKind.VIDEO and not was_taken(entry.picture, descriptor):
+            entry.source = NONE  # nor may a NACK bring it
+            counters.drop_layer += 1
+            return NONE
         return number
     if not takes_format(send, packet.format):
         counters.drop_payload_type += 1
@@ -118,6 +129,7 @@ def switch(t: Tables, send: Any, receive: int, stream: Any, packet: Any) -> None
                 expected = candidate
         send.timestamp_offset = (expected - packet.timestamp) & 0xFFFFFFFF
     send.receive = receive
+    send.last_in = NONE
     send.synchronised = 0
 
 
@@ -141,7 +153,7 @@ def reserve(sent: Any, send: Any, stream: Any, sequence: int) -> None:
     """Give `sequence` the next number, and the numbers before it to the packets that are missing between."""
     first = max(send.last_in + 1, sequence - SENT + 1)
     send.last_out += first - send.last_in - 1
-    picture = (send.picture_offset & 0xFFFF) | ((send.tl0_offset & 0xFF) << 16)
+    picture = (send.picture_offset & 0xFFFF) | ((send.tl0_offset & 0xFF) << 16) | layers_taken(send)
     for number in range(first, sequence + 1):
         send.last_out += 1
         entry = sent[send.last_out & (SENT - 1)]
@@ -189,9 +201,8 @@ def emit(t: Tables, handle: int, send: Any, row: Any, packet: Any, number: int) 
     entry = t.sent[handle, number & (SENT - 1)]
     descriptor = t.descriptor[0]
     marker = packet.marker
-    if send.spatial >= 0 and descriptor.end_of_frame:
-        stream = t.receive_streams[send.receive]
-        marker |= descriptor.spatial == min(send.spatial, stream.spatial_seen)
+    if send.spatial >= 0 and descriptor.end_of_frame:  # where layers above are left out; the top one has its own marker
+        marker |= descriptor.spatial == send.spatial
     length = write_packet(t, slot, send, entry, row, packet, number, marker, NONE)
     if length == 0 or length + SRTP_OVERHEAD > MAX_PACKET:
         counters.drop_too_long += 1

@@ -83,14 +83,17 @@ def parse_header(row: Any, length: int, packet: Any) -> bool:
 
 @kernel
 def parse_one_byte(row: Any, offset: int, end: int, elements: Any) -> None:
-    """One-byte elements; id 0 is padding, id 15 ends, and so does an element that claims more than there is."""
+    """One-byte elements; a zero byte is padding.
+
+    The walk ends at id 15, at id 0 with a length (RFC 8285 §4.1.2), and at an element that claims more than there is.
+    """
     while offset < end:
-        identifier = i64(row[offset]) >> 4
-        if identifier == 0:
+        if row[offset] == 0:
             offset += 1
             continue
+        identifier = i64(row[offset]) >> 4
         length = (i64(row[offset]) & 0x0F) + 1
-        if identifier == 15 or offset + 1 + length > end:
+        if identifier == 0 or identifier == 15 or offset + 1 + length > end:
             return
         elements[identifier] = (offset + 1) * 256 + length
         offset += 1 + length

@@ -265,6 +265,9 @@ def receive_rtx(t: Tables, receive: int, row: Any, packet: Any) -> int:
     if packet.payload_end - packet.payload_start < 2 or stream.ssrc < 0 or not stream.started:
         counters.drop_padding += 1  # a probe: RTX padding carries no original sequence number
         return NONE
+    if packet.payload_type != stream.rtx_payload_type:
+        counters.drop_payload_type += 1
+        return NONE
     original = read_16(row, packet.payload_start)
     for offset in range(packet.payload_start, packet.payload_end - 2):
         row[offset] = row[offset + 2]

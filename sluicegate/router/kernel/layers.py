@@ -1,14 +1,15 @@
 """What a video payload says of its place among the layers, and which packets a subscription's layers let through.
 
-Temporal: up at a switching point, down at the start of any frame. Spatial (SVC): up at a key frame, or where a layer
-begins without looking back (VP9 with P clear); down at the start of any picture, since no lower layer looks at a
-higher one. Simulcast: at the key frame of the encoding that is wanted.
+Temporal: up at a switching point (the dependency descriptor marks the frame after which all can be decoded, VP8 and VP9
+the upper one itself), down at the start of any frame. Spatial (SVC): up at a key frame, or where a layer begins without
+looking back (VP9 with P clear, AV1 with no reference to an earlier picture); down at the start of any picture, since no
+lower layer looks at a higher one. Simulcast: at the key frame of the encoding that is wanted.
 """
 
 from typing import Any
 
-from sluicegate.compiled import kernel
-from sluicegate.router.tables import NONE, Tables
+from sluicegate.compiled import i64, kernel
+from sluicegate.router.tables import NONE, SPATIAL_SHIFT, TEMPORAL_SHIFT, Tables
 from sluicegate.rtp.names import Codec, MediaKind
 from sluicegate.rtp.payload.av1 import parse_av1
 from sluicegate.rtp.payload.dependency_descriptor import parse_dependency_descriptor
@@ -75,6 +76,24 @@ def synchronise_picture(send: Any, descriptor: Any) -> None:
 
 
 @kernel
+def layers_taken(send: Any) -> int:
+    """The layers that a subscription gets at this moment, as a number that is kept for a late packet remembers them."""
+    return i64((send.temporal << TEMPORAL_SHIFT) | ((send.spatial + 1) << SPATIAL_SHIFT))
+
+
+@kernel
+def was_taken(picture: int, descriptor: Any) -> bool:
+    """Whether a late packet is of a layer that the subscription got where its number was kept.
+
+    Others are parts of frames that were left out, whose picture ids have been given to those behind them.
+    """
+    if not descriptor.valid:
+        return True
+    temporal, spatial = (picture >> TEMPORAL_SHIFT) & 0xFF, (picture >> SPATIAL_SHIFT) & 0xFF
+    return bool(descriptor.temporal <= temporal and (spatial == 0 or descriptor.spatial < spatial))
+
+
+@kernel
 def filter_layers(send: Any, descriptor: Any) -> int:
     """Whether this packet is of a layer that the subscription gets; changes its layers where the codec allows."""
     if not descriptor.valid:
@@ -84,6 +103,8 @@ def filter_layers(send: Any, descriptor: Any) -> int:
         send.temporal = send.temporal_wanted
     elif base and send.temporal_wanted < send.temporal:
         send.temporal = send.temporal_wanted
+    elif base and descriptor.temporal <= send.temporal < descriptor.switch_temporal:
+        send.temporal = min(send.temporal_wanted, descriptor.switch_temporal)
     if descriptor.spatial >= 0:
         if descriptor.key_frame or (base and send.spatial_wanted < send.spatial):
             send.spatial = send.spatial_wanted

@@ -11,7 +11,7 @@ from typing import Any
 from sluicegate.compiled import i64, kernel
 from sluicegate.router.kernel.egress import claim_slot
 from sluicegate.router.kernel.header import parse_header, write_16, write_32
-from sluicegate.router.kernel.layers import read_descriptor
+from sluicegate.router.kernel.layers import read_descriptor, was_taken
 from sluicegate.router.kernel.output import can_send, queue
 from sluicegate.router.kernel.rewrite import write_packet
 from sluicegate.router.tables import HISTORY, MARKER_SHIFT, NEVER, NONE, PICTURE_MASK, SENT, Tables
@@ -64,16 +64,16 @@ def repair(t: Tables, receive: int) -> None:
     stream = t.receive_streams[receive]
     now = state.now
     due = NEVER
-    if stream.key_frame_wanted:
+    if stream.missing > 0 and stream.ssrc >= 0:
+        due = send_nack(t, receive, stream)
+    if stream.key_frame_wanted:  # by what was given up just now, too
         wait = PLI_SPACING_US if stream.key_frame_wanted == WANTED else PLI_REPEAT_US
         if now - stream.key_frame_asked_at >= wait and stream.ssrc >= 0 and can_send(t.transports[stream.transport]):
             send_key_frame_request(t, stream)
             stream.key_frame_wanted = ASKED
             stream.key_frame_asked_at = now
             wait = PLI_REPEAT_US
-        due = max(stream.key_frame_asked_at + wait, now + NACK_INTERVAL_US)
-    if stream.missing > 0 and stream.ssrc >= 0:
-        due = min(due, send_nack(t, receive, stream))
+        due = min(due, max(stream.key_frame_asked_at + wait, now + NACK_INTERVAL_US))
     t.nack_due[receive] = due
 
 
@@ -189,6 +189,8 @@ def retransmit(t: Tables, handle: int, send: Any, number: int) -> int:
     row = t.arena[kept.serial & (len(t.arena) - 1)]
     packet = t.packet[0]
     if not reread(t, receive, stream, row, kept, packet):
+        return 0
+    if entry.sent == 0 and stream.kind == MediaKind.VIDEO and not was_taken(entry.picture, t.descriptor[0]):
         return 0
     slot = claim_slot(t)
     if slot < 0:

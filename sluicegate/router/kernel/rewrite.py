@@ -10,9 +10,10 @@ from typing import Any
 
 from sluicegate.compiled import i64, kernel
 from sluicegate.router.kernel.header import ONE_BYTE_PROFILE, RTP_HEADER, read_16, write_16, write_24, write_32
-from sluicegate.router.tables import ARRIVALS, NONE, PICTURE_MASK, SLOT_BYTES, Tables
+from sluicegate.router.tables import ARRIVALS, MAX_PACKET, NONE, PICTURE_MASK, Tables
+from sluicegate.rtp.names import MediaKind
 
-ROOM = SLOT_BYTES - 32  # what may be written before the SRTP trailer
+ROOM = MAX_PACKET - 16  # what may be written before the SRTP trailer
 TWO_BYTE_PROFILE_WORD = 0x1000
 LONGEST_ONE_BYTE = 16
 
@@ -30,7 +31,7 @@ def write_packet(
     start = packet.payload_start
     payload_type = send.payload_types[packet.format]
     if payload_type < 0:
-        start = primary_start(row, packet)
+        start = primary_start(row, packet, t.receive_streams[send.receive].payload_types[0])
         payload_type = send.payload_types[0]
         if start < 0:
             return 0
@@ -52,6 +53,10 @@ def write_packet(
         return 0
     for index in range(length):
         out[offset + index] = row[start + index]
+    if packet.format > 0 and send.kind == MediaKind.AUDIO and start == packet.payload_start:
+        old, new = t.receive_streams[send.receive].payload_types[0], send.payload_types[0]
+        if old != new and new >= 0:
+            rename_blocks(out, offset, offset + length, old, new)
     descriptor = t.descriptor[0]
     if entry.picture & PICTURE_MASK and descriptor.picture_id >= 0:
         move_picture(out, offset - start, descriptor, entry.picture)
@@ -67,8 +72,8 @@ def read_departure(t: Tables, send: Any) -> int:
 
 
 @kernel
-def primary_start(row: Any, packet: Any) -> int:
-    """Where the primary encoding of a RED payload begins (RFC 2198 §3), or NONE."""
+def primary_start(row: Any, packet: Any, payload_type: int) -> int:
+    """Where the primary encoding of a RED payload begins (RFC 2198 §3), or NONE if it is not of this type."""
     offset = packet.payload_start
     redundant = 0
     while offset < packet.payload_end and i64(row[offset]) & 0x80:
@@ -77,7 +82,19 @@ def primary_start(row: Any, packet: Any) -> int:
         redundant += read_16(row, offset + 2) & 0x3FF
         offset += 4
     start = offset + 1 + redundant
-    return start if start <= packet.payload_end else NONE
+    return start if start <= packet.payload_end and i64(row[offset]) == payload_type else NONE
+
+
+@kernel
+def rename_blocks(out: Any, offset: int, end: int, old: int, new: int) -> None:
+    """Name the blocks of a RED payload by the receiver's payload type (RFC 2198 §3)."""
+    while offset < end:
+        head = i64(out[offset])
+        if head & 0x7F == old:
+            out[offset] = (head & 0x80) | new
+        if head & 0x80 == 0:
+            return
+        offset += 4
 
 
 @kernel
@@ -111,7 +128,9 @@ def write_extensions(t: Tables, out: Any, send: Any, row: Any, packet: Any) -> i
         element = packet.elements[stream.video_orientation_id]
         offset = copy_element(out, offset, send.video_orientation_id, row, element, 1, wide)
     if send.playout_delay_id:
-        offset = copy_element(out, offset, send.playout_delay_id, row, packet.elements[stream.playout_delay_id], 3, wide)
+        offset = copy_element(
+            out, offset, send.playout_delay_id, row, packet.elements[stream.playout_delay_id], 3, wide
+        )
     if send.dependency_descriptor_id:
         length = descriptor_element & 0xFF
         offset = copy_element(out, offset, send.dependency_descriptor_id, row, descriptor_element, length, wide)

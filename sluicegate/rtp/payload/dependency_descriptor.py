@@ -326,6 +326,13 @@ def _apply_template(structure: np.record, template: int, flags: int, d: np.recor
         for chain in range(structure.chain_count):
             d.chain_diffs[chain] = np.int64(structure.template_chain_diffs[template, chain])
     d.switching_up = 1 if d.switch_targets else 0
+    for target in range(structure.decode_target_count):
+        if d.switch_targets >> target & 1:
+            d.switch_temporal = max(d.switch_temporal, structure.target_temporal[target])
+    # A picture has one frame for each spatial layer, from the lowest up: what lies further back is of an earlier one.
+    for index in range(d.reference_count):
+        if d.references[index] > d.spatial:
+            d.inter_picture = 1
     if d.present_targets and d.present_targets == d.discardable_targets:
         d.independent = 1
     if flags & 0x10 and d.start_of_frame and d.spatial == 0:

@@ -34,7 +34,7 @@ DESCRIPTOR = np.dtype(
         ("tl0_offset", np.int64),
         ("key_index", np.int64),  # VP8 KEYIDX, -1: none
         ("inter_layer", np.int64),  # VP9 D: predicted from the spatial layer below
-        ("inter_picture", np.int64),  # VP9 P: predicted from an earlier picture
+        ("inter_picture", np.int64),  # predicted from an earlier picture (VP9 P, references of a dependency descriptor)
         ("not_reference_for_upper", np.int64),  # VP9 Z: no upper spatial layer needs this one
         ("independent", np.int64),  # 1: nothing depends on this frame, it may be dropped alone (discardable)
         # What only the dependency descriptor tells. A mask has bit k for decode target k.
@@ -44,6 +44,7 @@ DESCRIPTOR = np.dtype(
         ("active_decode_targets_bit", np.int64),  # where this packet has the mask, in bits of `packet`; -1: nowhere
         ("present_targets", np.int64),  # mask: indication is not NOT_PRESENT
         ("switch_targets", np.int64),  # mask: SWITCH
+        ("switch_temporal", np.int64),  # up to which temporal layer those go, -1: none; all of it can follow
         ("discardable_targets", np.int64),  # mask: DISCARDABLE
         ("reference_count", np.int64),
         ("references", np.int64, (MAX_REFERENCES,)),  # frame_number less that of each frame referred to
@@ -89,6 +90,7 @@ def reset_descriptor(d: np.record) -> None:
     d.active_decode_targets_bit = -1
     d.present_targets = 0
     d.switch_targets = 0
+    d.switch_temporal = -1
     d.discardable_targets = 0
     d.reference_count = 0
     d.chain_count = 0

@@ -216,6 +216,7 @@ def test_a_key_frame_brings_the_structure():
         "active_decode_targets": 0b11,
         "present_targets": 0b11,
         "switch_targets": 0b11,
+        "switch_temporal": 1,
         "chain_count": 1,
         "chain_diffs": (0,),
     }
@@ -233,10 +234,12 @@ def test_later_frames_name_a_template():
     base = receiver.parse(bytes.fromhex("c60065"))
     assert (base.valid, base.key_frame, base.temporal, base.switching_up, base.independent) == (1, 0, 0, 1, 0)
     assert (base.references, base.chain_diffs, base.frame_number) == ((2,), (2,), 101)
+    assert (base.switch_temporal, base.inter_picture) == (1, 1)
     # start, end, template 7, frame 102
     upper = receiver.parse(bytes.fromhex("c70066"))
     assert (upper.valid, upper.temporal, upper.switching_up, upper.independent) == (1, 1, 0, 1)
     assert (upper.references, upper.chain_diffs, upper.present_targets) == ((1,), (1,), 0b10)
+    assert upper.switch_temporal == -1
     assert receiver.indications(bytes.fromhex("c70066"), 2) == [0, 1]
 
 
@@ -257,6 +260,7 @@ def test_a_frame_may_bring_its_own_values():
         "present_targets": 0b11,
         "discardable_targets": 0b01,
         "reference_count": 2,
+        "inter_picture": 1,
         "references": (4, 300),
         "chain_count": 1,
         "chain_diffs": (200,),
@@ -403,6 +407,11 @@ def expected(structure: Structure, frame: Frame, active: int) -> dict:
         "active_decode_targets": active,
         "present_targets": mask(indications, 1, 2, 3),
         "switch_targets": mask(indications, 2),
+        "switch_temporal": max(
+            (structure.target_layers(target)[1] for target, indication in enumerate(indications) if indication == 2),
+            default=-1,
+        ),
+        "inter_picture": int(any(reference > spatial for reference in references)),
         "discardable_targets": mask(indications, 1),
         "reference_count": len(references),
         "references": references,
