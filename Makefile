@@ -7,8 +7,8 @@ PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 PYTEST := $(PY) -m pytest
 # The packet plane's own tests, which run three times: interpreted, compiled with bounds checks, and as shipped.
 PLANE := tests/router tests/rtp
-# Nothing waits for ever: a run that takes longer than this many seconds is interrupted, so that pytest says where it was, and
-# fails. A quiet machine with two cores needs a third of it.
+# Nothing waits for ever: what takes longer than so many seconds is interrupted, so that pytest says where it was, and fails.
+# A quiet machine with two cores needs half of them at most.
 within = timeout --foreground --signal=INT --kill-after=60 $(1)
 MAKEFLAGS += --no-print-directory
 
@@ -26,7 +26,9 @@ test: ## install what the tests need, check, then run every test
 	@scripts/system-packages
 	@$(MAKE) check
 	NUMBA_DISABLE_JIT=1 $(call within,900) $(PYTEST) $(PLANE) $(ARGS)
+	@NUMBA_BOUNDSCHECK=1 $(call within,600) $(PY) scripts/compile-plane
 	NUMBA_BOUNDSCHECK=1 $(call within,900) $(PYTEST) $(PLANE) $(ARGS)
+	@$(call within,600) $(PY) scripts/compile-plane
 	$(call within,1800) $(PYTEST) $(ARGS)
 
 check: check-python check-web ## lint, formatting, types (Python and the page's JavaScript), import floors
@@ -46,7 +48,11 @@ bench: $(VENV)/.bench ## what a forwarded packet costs: prints the table (ARGS=.
 bench-micro: $(VENV)/.bench ## single functions, measured alone
 	$(PYTEST) benchmarks/micro -o python_files='bench_*.py' --benchmark-only --timeout=0 $(ARGS)
 
-fuzz: $(VENV)/.test ## every property test with far more examples, bounds-checked (FUZZ_EXAMPLES=20000)
+fuzz: $(VENV)/.test ## a million mutated datagrams, every parser under atheris, property tests (FUZZ_EXAMPLES=20000)
+	$(PY) -m tests.fuzz.process --count $(or $(FUZZ_DATAGRAMS),1000000)
+	$(PY) -m tests.fuzz.path --count $(or $(FUZZ_DATAGRAMS),1000000)
+	NUMBA_DISABLE_JIT=1 $(PY) -m tests.fuzz.path --count $(or $(FUZZ_DATAGRAMS),1000000)
+	$(PY) -m tests.fuzz.targets --all $(or $(FUZZ_SECONDS),60)
 	HYPOTHESIS_PROFILE=fuzz NUMBA_BOUNDSCHECK=1 $(PYTEST) -m hypothesis --timeout=0 --session-timeout=86400 $(ARGS)
 
 soak: $(VENV)/.test ## hours of load

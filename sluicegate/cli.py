@@ -84,7 +84,10 @@ def _add_token(commands: Any) -> None:
         "token",
         help="make a token for a client",
         description="Print a token (JWT, HS256) signed with API_SECRET, for the header `Authorization: Bearer TOKEN`.",
-        epilog="example:\n  sluicegate token --channel lobby --user alice --grant join --grant publish --ttl 15m",
+        epilog=(
+            "join opens a session; publish and subscribe say what may be done in it.\n\nexample:\n"
+            "  sluicegate token --channel lobby --user alice --grant join --grant publish --grant subscribe --ttl 15m"
+        ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--channel", required=True, type=_channel, help="channel that it opens; * opens every one")

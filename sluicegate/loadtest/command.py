@@ -55,9 +55,10 @@ def run(options: argparse.Namespace) -> int:
     from sluicegate.loadtest.cpu import MetricsCpu, ProcessCpu
     from sluicegate.loadtest.peer import JoinFailed
     from sluicegate.loadtest.result import title
-    from sluicegate.loadtest.run import Options, Tick
+    from sluicegate.loadtest.run import Options
     from sluicegate.loadtest.run import run as run_load
     from sluicegate.loadtest.server import ApiServer
+    from sluicegate.loadtest.stages import Tick
 
     scenario = build_scenario(options)
     meter = ProcessCpu(options.pid) if options.pid else MetricsCpu(options.url, options.token)

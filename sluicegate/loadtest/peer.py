@@ -18,7 +18,15 @@ from sluicegate.dtls.context import DtlsContext, DtlsRole
 from sluicegate.dtls.endpoint import ClosedByPeer, DtlsEndpoint, DtlsFailed, KeysReady
 from sluicegate.errors import ParseError, SluicegateError
 from sluicegate.ice.credentials import Credentials
-from sluicegate.ice.stun import Address, IntegrityKey, MessageType, parse_message, serialize_request
+from sluicegate.ice.stun import (
+    Address,
+    IntegrityKey,
+    Message,
+    MessageType,
+    parse_message,
+    serialize_request,
+    serialize_success,
+)
 from sluicegate.rtp.names import MediaKind
 from sluicegate.rtp.srtp import SrtpKeys, open_sessions
 
@@ -75,10 +83,19 @@ class Peer:
     def fingerprint(self) -> Fingerprint:
         return self.context.certificate.fingerprint
 
+    def open(self, remote: Address) -> Address:
+        """Bind the socket, if that has not been done, and say where it is: what a candidate of ours would say."""
+        if self.sock is None:
+            self.sock = _open_socket(remote)
+        name = self.sock.getsockname()
+        return name[0], name[1]
+
     async def connect(self, remote: Remote, timeout: float = 20.0) -> None:
         """ICE, then DTLS; `JoinFailed` when that comes to nothing in time."""
         loop = asyncio.get_running_loop()
-        opened = self.sock = _open_socket(remote.address)
+        self.open(remote.address)
+        opened = self.sock
+        assert opened is not None
         username = f"{remote.credentials.username_fragment}:{self.credentials.username_fragment}"
         self.consent_request = serialize_request(
             secrets.token_bytes(12),
@@ -145,8 +162,18 @@ class Peer:
                     self._take_events()
                 elif datagram and datagram[0] < DTLS_FIRST_BYTES.start:
                     with contextlib.suppress(ParseError):
-                        self._checked |= parse_message(datagram).message_type == MessageType.BINDING_SUCCESS
+                        self._take_stun(parse_message(datagram))
                 self._progress.set()
+
+    def _take_stun(self, message: Message) -> None:
+        """The answer to our check; or a check, which a server that is a full agent sends as well."""
+        assert self.sock is not None
+        if message.message_type == MessageType.BINDING_SUCCESS:
+            self._checked = True
+        elif message.message_type == MessageType.BINDING_REQUEST:
+            key = IntegrityKey(self.credentials.password)
+            if message.verify_integrity(key):
+                self.send(serialize_success(message.transaction_id, self.sock.getpeername()[:2], key))
 
     def _take_events(self) -> None:
         assert self._dtls is not None

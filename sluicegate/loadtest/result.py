@@ -40,7 +40,7 @@ class Result:
     packets_sent_per_second: float
     packets_received_per_second: float
     megabits_received_per_second: float
-    average_packet_bytes: float
+    packet_bytes: dict[str, float]
     expected: int
     received: int
     loss: float

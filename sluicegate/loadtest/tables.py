@@ -113,6 +113,7 @@ class LoadTables(NamedTuple):
     data: Any
     controls: Any
     receive_messages: Any
+    receive_iovecs: Any
     send_messages: Any
     send_iovecs: Any
     rtcp: Any
@@ -156,6 +157,7 @@ def empty_tables(clients: int, send_count: int, receive_count: int, *, with_feed
         data=np.zeros((BATCH, SLOT_BYTES), np.uint8),
         controls=np.zeros((BATCH, CONTROL_WORDS), np.int64),
         receive_messages=_records(BATCH, MESSAGE),
+        receive_iovecs=_records(BATCH, IOVEC),
         send_messages=_records(MESSAGES, MESSAGE),
         send_iovecs=_records(MESSAGES, IOVEC),
         rtcp=np.zeros((1, SLOT_BYTES), np.uint8),
@@ -179,20 +181,14 @@ def _point(tables: LoadTables) -> None:
     for name in POINTERS.names or ():
         pointers[name] = getattr(tables, name).ctypes.data
     rows = np.arange(BATCH)
-    receive_iovecs = tables.receive_messages
-    iovecs = _records(BATCH, IOVEC)
+    iovecs, messages = tables.receive_iovecs, tables.receive_messages
     iovecs["base"] = tables.data.ctypes.data + rows * SLOT_BYTES
     iovecs["length"] = SLOT_BYTES
-    _KEPT.append(iovecs)
-    receive_iovecs["iovecs"] = iovecs.ctypes.data + rows * IOVEC.itemsize
-    receive_iovecs["iovec_count"] = 1
-    receive_iovecs["control"] = tables.controls.ctypes.data + rows * CONTROL_WORDS * 8
+    messages["iovecs"] = iovecs.ctypes.data + rows * IOVEC.itemsize
+    messages["iovec_count"] = 1
+    messages["control"] = tables.controls.ctypes.data + rows * CONTROL_WORDS * 8
     tables.send_messages["iovecs"] = tables.send_iovecs.ctypes.data + np.arange(MESSAGES) * IOVEC.itemsize
     tables.send_messages["iovec_count"] = 1
-
-
-_KEPT: list[Any] = []
-"""Arrays that only the kernel has an address of."""
 
 
 def _fill(tables: LoadTables, peers: Sequence[Peer], media: Media) -> None:

@@ -1,5 +1,7 @@
 """The domain's objects as the API shows them."""
 
+from msgspec.structs import asdict
+
 from sluicegate import clock
 from sluicegate.ids import ChannelId, NodeId
 from sluicegate.ortc.capabilities import ROUTER_CAPABILITIES
@@ -65,13 +67,7 @@ def session_view(session: Session, plane: PlanePort, node_id: NodeId) -> Session
     """A session with all that is in it."""
     state = session.transport.state
     return SessionView(
-        session_id=session.session_id,
-        type=session.identity.type,
-        channel_id=session.channel_id,
-        user_id=session.user_id,
-        node_id=node_id,
-        state=session.state,
-        created_at=clock.rfc3339(session.identity.created_wall),
+        **asdict(session_summary(session, node_id)),
         ice_state=str(state.ice),
         dtls_state=str(state.dtls),
         tracks=tuple(track_view(session, track) for track in session.tracks.values()),
@@ -100,18 +96,7 @@ def track_view(session: Session, track: Track) -> TrackView:
 
 def track_updated(session: Session, track: Track) -> TrackUpdated:
     """A track after a change."""
-    return TrackUpdated(
-        track_id=track.track_id,
-        kind=track.kind,
-        type=track.type,
-        codec=track.codec,
-        session_id=session.session_id,
-        user_id=session.user_id,
-        paused=track.paused,
-        source=track.terms.source,
-        preset=track.terms.preset,
-        encodings=track.advice(),
-    )
+    return TrackUpdated(**asdict(track_view(session, track)), encodings=track.advice())
 
 
 def subscription_created(subscription: Subscription, subscribed: SubscribedMedia) -> SubscriptionCreated:

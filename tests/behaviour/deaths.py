@@ -113,6 +113,7 @@ class Deaths:
             mallory.dtls.handshake()
             for datagram in mallory.dtls.datagrams():
                 mallory.send_raw(datagram)
+            await mallory.shut()
             return await _watch(api, channel, mallory.session_id, last)
 
 

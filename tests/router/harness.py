@@ -21,6 +21,8 @@ from sluicegate.router.plane import Plane
 from sluicegate.router.tables import BATCH, NEVER, NONE, SLOT_BYTES, Capacities
 from sluicegate.rtp.names import Codec, Extension, MediaKind
 from sluicegate.rtp.srtp import SrtpKeys, SrtpProfile, open_sessions
+from tests.support import payloads
+from tests.support.rtcp_packet import RtcpPacket, parse_rtcp
 from tests.support.rtp_packet import RtpPacket, is_rtcp
 
 START_US = 5_000_000_000
@@ -49,6 +51,10 @@ class Output:
     @property
     def packets(self) -> list[RtpPacket]:
         return [RtpPacket.parse(data) for data in self.rtp]
+
+    @property
+    def feedback(self) -> list[RtcpPacket]:
+        return [packet for data in self.rtcp for packet in parse_rtcp(data)]
 
 
 @dataclass(eq=False)
@@ -105,6 +111,11 @@ class Bench:
     def now(self) -> int:
         return int(self.state.now)
 
+    @property
+    def seconds(self) -> float:
+        """Since the start."""
+        return (self.now - START_US) / 1e6
+
     def submit(self, *commands: cmd.Command) -> dict[int, Output]:
         """Submit and apply."""
         self.plane.submit(*commands)
@@ -154,6 +165,14 @@ class Bench:
         plain = [data.serialize() if isinstance(data, RtpPacket) else data for data in packets]
         return self.turn([(peer.protect(data), peer.address) for data in plain])
 
+    def receive_rtcp(self, peer: Peer, *packets: RtcpPacket) -> dict[int, Output]:
+        """One turn with one compound."""
+        return self.receive(peer, b"".join(packet.serialize() for packet in packets))
+
+    def drops(self) -> dict[str, int]:
+        """What has been dropped so far, and why."""
+        return {reason: count for reason, count in self.plane.drops().items() if count}
+
     def advance(self, seconds: float, *, step: float = 0.001) -> dict[int, list[tuple[int, bytes]]]:
         """Let time pass, waking when the plane wants to be woken, no finer than `step`: RTCP by transport, with its
         time."""
@@ -163,7 +182,7 @@ class Bench:
             due = int(self.state.next_due)
             self.state.now = min(end, max(due, self.now + round(step * 1e6))) if due < NEVER else end
             for transport, output in self.turn([]).items():
-                sent[transport] += [(self.now, data) for data in output.rtcp]
+                sent[transport] += [(self.seconds, packet) for packet in output.feedback]
         return sent
 
     # ── what stands behind a call ──
@@ -255,4 +274,45 @@ def sending(ssrc: int = 7000, **changes: object) -> cmd.SendMedia:
     return replace(media, **changes)  # type: ignore[arg-type]
 
 
-__all__ = ["Bench", "Error", "Output", "Peer", "audio", "sending", "video"]
+def listening(ssrc: int = 7000, **changes: object) -> cmd.SendMedia:
+    """A subscription to audio: payload types 96 (Opus) and 97 (RED), no RTX, no NACK."""
+    media = cmd.SendMedia(ssrc=ssrc, payload_types=(96, 97), mid="m1", cname="someone")
+    return replace(media, **changes)  # type: ignore[arg-type]
+
+
+def vp8(
+    number: int,
+    *,
+    key: bool = False,
+    temporal: int = 0,
+    sync: bool = False,
+    start: bool = True,
+    picture: int | None = None,
+    ssrc: int = 1000,
+    timestamp: int | None = None,
+    **changes: object,
+) -> RtpPacket:
+    """One packet of VP8, a frame of its own unless told; picture id and TL0PICIDX go with `number`."""
+    picture = number if picture is None else picture
+    head = payloads.vp8_descriptor(
+        start=start, picture_id=picture, tl0_picture_index=picture, temporal_id=temporal, layer_sync=sync
+    )
+    packet = RtpPacket(
+        payload_type=96,
+        sequence_number=number & 0xFFFF,
+        timestamp=(3000 * number if timestamp is None else timestamp) & 0xFFFFFFFF,
+        ssrc=ssrc,
+        payload=head + (payloads.vp8_frame_header(key=key) if start else b"") + payloads.mark(ssrc, number),
+        marker=True,
+    )
+    return packet.altered(**changes)
+
+
+def opus(number: int, *, ssrc: int = 3000, **changes: object) -> RtpPacket:
+    """One packet of Opus, 20 ms after the one before."""
+    payload = payloads.opus(20, payloads.mark(ssrc, number))
+    packet = RtpPacket(111, number & 0xFFFF, 960 * number & 0xFFFFFFFF, ssrc, payload)
+    return packet.altered(**changes)
+
+
+__all__ = ["Bench", "Error", "Output", "Peer", "audio", "listening", "opus", "sending", "video", "vp8"]

@@ -4,7 +4,8 @@ for.
 Every history starts a few numbers before a wrap of the sequence number, timestamp, picture id and TL0PICIDX.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
@@ -14,7 +15,7 @@ from tests.support import payloads
 from tests.support.rtp_packet import RtpPacket
 
 LENGTH = 25 if INTERPRETED else 60
-EXAMPLES = 25 if INTERPRETED else 200
+EXAMPLES = 10 if INTERPRETED else 60
 """How many frames a history may have, and how many histories a property looks at."""
 
 
@@ -75,7 +76,7 @@ def frames(*, encodings: int = 1, temporal: int = 2, jumps: bool = False) -> st.
         padded=st.sampled_from([False, False, True]),
         padding_only=st.sampled_from([False, False, False, True]),
         elements=st.integers(0, 7),
-        jump=st.sampled_from([0] * 12 + [600, 3500, 20_000]) if jumps else st.just(0),
+        jump=st.sampled_from([0] * 9 + [600, 3500, 20_000]) if jumps else st.just(0),
     )
 
 
@@ -121,8 +122,9 @@ class Publisher:
     timestamp: int = 2**32 - 20_000
     picture: int = 2**15 - 4
     tl0: int = 253
-    rtx_sequence: int = 65_534
+    rtx_sequence: int = 30_000
     count: int = 0
+    flying: bool = False
 
     def packets(self, frame: Frame) -> list[RtpPacket]:
         self.sequence += frame.jump
@@ -148,7 +150,8 @@ class Publisher:
             payload=body,
             marker=marker,
             csrcs=(1, 2) if frame.padded else (),
-            extensions=elements_of(frame.elements),
+            # These two codecs would be described by the dependency descriptor.
+            extensions=elements_of(frame.elements & (3 if self.codec in (Codec.H264, Codec.AV1) else 7)),
             padding=padding,
         )
 
@@ -163,7 +166,10 @@ class Publisher:
                 begin=start, end=index == frame.packets - 1, inter=not frame.key, picture_id=self.picture, layers=False
             )
         elif self.codec == Codec.AV1:
-            head = bytes([(0 if start else 0x80) | (0x18 if frame.key and start else 0x10), 0x30])
+            new = frame.key and start
+            return payloads.av1_payload(
+                new_sequence=new, continues=not start, to_be_continued=False, size_bytes=30, tail=mark
+            )
         elif self.picture_bits == 0:
             head = payloads.vp8_descriptor(start=start) + (payloads.vp8_frame_header(key=frame.key) if start else b"")
         else:
@@ -194,32 +200,26 @@ def elements_of(choice: int) -> dict[int, bytes]:
     return found
 
 
-@dataclass
-class Arrivals:
-    """The packets of a history in the order in which they arrive, each with the frame before which it was sent."""
+def arrivals(history: History, codec: Codec, protect: Callable[[bytes], bytes]) -> list[tuple[int, bytes]]:
+    """(index of the frame last sent before it arrives, datagram), in order of arrival.
 
-    order: list[tuple[int, bytes, bytes]] = field(default_factory=list)
-
-
-def arrivals(history: History, codec: Codec, protect: object) -> list[tuple[int, bytes, bytes]]:
-    """(index of the frame last sent before it arrives, plain packet, protected packet), in order of arrival.
-
-    Packets are protected in the order in which they were sent.
+    Packets are protected in the order in which they were sent. The first of each encoding arrives: SRTP could not know
+    whether a number behind the wrap is before or behind it (RFC 3711 §3.3.1).
     """
     publishers: dict[int, Publisher] = {}
-    flights: list[tuple[float, int, bytes, bytes]] = []
+    flights: list[tuple[float, int, bytes]] = []
     count = 0
 
-    def fly(at: float, frame_index: int, packet: RtpPacket) -> tuple[float, int, bytes, bytes]:
-        plain = packet.serialize()
-        return at, frame_index, plain, protect(plain)  # type: ignore[operator]
+    def fly(at: float, frame_index: int, packet: RtpPacket) -> tuple[float, int, bytes]:
+        return at, frame_index, protect(packet.serialize())
 
     for index, frame in enumerate(history.frames):
         if frame.encoding not in publishers:
             publishers[frame.encoding] = Publisher(codec, frame.encoding, history.picture_bits)
         publisher = publishers[frame.encoding]
         for packet in publisher.packets(frame):
-            fate = history.fates[count % len(history.fates)]
+            fate = history.fates[count % len(history.fates)] if publisher.flying and history.fates else Fate()
+            publisher.flying = True
             flight = fly(count + fate.late + (0.5 if fate.late else 0), index, packet)
             if not fate.lost:
                 flights.append(flight)
@@ -230,7 +230,7 @@ def arrivals(history: History, codec: Codec, protect: object) -> list[tuple[int,
             count += 1
     flights.sort(key=lambda flight: flight[0])
     arrived, newest = [], 0
-    for _, index, plain, protected in flights:
+    for _, index, datagram in flights:
         newest = max(newest, index)
-        arrived.append((newest, plain, protected))
+        arrived.append((newest, datagram))
     return arrived

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from sluicegate.router import commands as cmd
 from sluicegate.rtp.names import Codec, Extension, MediaKind
 
-from .wire import Packet, Vp8, parse_nacks, parse_red, parse_rtp, parse_vp8, starts_key_frame
+from .wire import Descriptor, Packet, describe, parse_nacks, parse_red, parse_rtp
 
 JUMP = 3000
 KEPT = 512
@@ -280,40 +280,38 @@ class ScalarForwarder:
         if s.paused:
             return None
         codec = s.track.media.codec
+        d = describe(codec, packet.payload)
         if s.waiting or stream is not s.stream or stream.epoch != s.epoch:
-            if (
-                not packet.payload
-                or not starts_key_frame(codec, packet.payload)
-                or not self._may_begin(s, stream, number, now)
-            ):
+            if not packet.payload or not (codec == Codec.OPUS or (d is not None and d.key_frame)):
                 return None
-            self._begin(s, stream, number, packet, now)
-        vp8 = parse_vp8(packet.payload) if codec == Codec.VP8 and packet.payload else None
+            if not self._may_begin(s, stream, number, now):
+                return None
+            self._begin(s, stream, number, packet, d, now)
         if number <= s.last_in:
             place = s.find_place(stream, number)
             if place is None or not packet.payload:
                 return None
-            if vp8 is not None and vp8.temporal > place.temporal:
+            if d is not None and d.temporal > place.temporal:
                 place.epoch = -1  # nobody gets it any more
                 return None
         else:
             for missing in range(s.last_in + 1, number):
                 s.next_place(stream, missing)
             s.last_in = number
-            if not packet.payload or not self._takes(s, packet) or not self._layer_taken(s, packet.payload, vp8):
+            if not packet.payload or not self._takes(s, packet) or not self._layer_taken(s, packet.payload, d):
                 return None
             place = s.next_place(stream, number)
         content = self._content(s, packet)
         if content is None:
             return None
         payload_type, payload = content
-        place.data = self._serialize(s, packet, payload_type, place, self._rewrite(payload, vp8, place), now)
+        place.data = self._serialize(s, packet, payload_type, place, self._rewrite(payload, d, place), now)
         s.last_send = now
         if place.out == s.last_out:
             s.last_timestamp = packet.timestamp + place.timestamp_offset
-            if vp8 is not None and vp8.picture is not None:
-                s.last_picture = _picture(payload, vp8) + place.picture_offset
-                s.last_tl0 = None if vp8.tl0 is None else payload[vp8.tl0] + place.tl0_offset
+            if d is not None and d.picture is not None:
+                s.last_picture = _picture(payload, d) + place.picture_offset
+                s.last_tl0 = None if d.tl0 is None else payload[d.tl0] + place.tl0_offset
         return place.data
 
     def _may_begin(self, s: Subscription, stream: Stream, number: int, now: int) -> bool:
@@ -324,7 +322,9 @@ class ScalarForwarder:
         wanted = s.wanted(now) or stream
         return stream is wanted or (s.stream is None and stream.encoding < wanted.encoding)
 
-    def _begin(self, s: Subscription, stream: Stream, number: int, packet: Packet, now: int) -> None:
+    def _begin(
+        self, s: Subscription, stream: Stream, number: int, packet: Packet, d: Descriptor | None, now: int
+    ) -> None:
         """Go on, or start, with this packet: numbers and picture ids as if nothing had been left out."""
         if s.stream is None:
             s.last_out = s.first_out + 0xFFFF
@@ -332,11 +332,10 @@ class ScalarForwarder:
         elif stream is not s.stream:
             elapsed = max(1, (now - s.last_send) * s.track.media.clock_rate // 1_000_000)
             s.timestamp_offset = s.last_timestamp + elapsed - packet.timestamp
-        vp8 = parse_vp8(packet.payload) if s.track.media.codec == Codec.VP8 else None
-        if vp8 is not None and vp8.picture is not None and s.last_picture is not None:
-            s.picture_offset = s.last_picture + 1 - _picture(packet.payload, vp8)
-            if vp8.tl0 is not None and s.last_tl0 is not None:
-                s.tl0_offset = s.last_tl0 + 1 - packet.payload[vp8.tl0]
+        if d is not None and d.picture is not None and s.last_picture is not None:
+            s.picture_offset = s.last_picture + 1 - _picture(packet.payload, d)
+            if d.tl0 is not None and s.last_tl0 is not None:
+                s.tl0_offset = s.last_tl0 + 1 - packet.payload[d.tl0]
         s.stream, s.epoch, s.last_in, s.waiting = stream, stream.epoch, number - 1, False
 
     def _takes(self, s: Subscription, packet: Packet) -> bool:
@@ -362,32 +361,32 @@ class ScalarForwarder:
                 changed[at] = packet.payload[at] & 0x80 | opus
         return payload_type, bytes(changed)
 
-    def _layer_taken(self, s: Subscription, payload: bytes, vp8: Vp8 | None) -> bool:
+    def _layer_taken(self, s: Subscription, payload: bytes, d: Descriptor | None) -> bool:
         """Move the temporal layer where the codec allows (RFC 7741 §4.2: Y), and whether this packet's is taken."""
-        if vp8 is None:
+        if d is None or s.track.media.codec != Codec.VP8:
             return True
-        if vp8.key_frame or (vp8.frame_start and s.temporal_wanted < s.temporal):
+        if d.key_frame or (d.frame_start and s.temporal_wanted < s.temporal):
             s.temporal = s.temporal_wanted
-        if vp8.frame_start and vp8.layer_sync and s.temporal < vp8.temporal <= s.temporal_wanted:
-            s.temporal = vp8.temporal
-        if vp8.temporal <= s.temporal:
+        if d.frame_start and d.layer_sync and s.temporal < d.temporal <= s.temporal_wanted:
+            s.temporal = d.temporal
+        if d.temporal <= s.temporal:
             return True
-        s.picture_offset -= vp8.frame_start
+        s.picture_offset -= d.frame_start
         return False
 
     # ── packets out ──
 
-    def _rewrite(self, payload: bytes, vp8: Vp8 | None, place: Place) -> bytes:
-        if vp8 is None or vp8.picture is None:
+    def _rewrite(self, payload: bytes, d: Descriptor | None, place: Place) -> bytes:
+        if d is None or d.picture is None:
             return payload
         changed = bytearray(payload)
-        picture = (_picture(payload, vp8) + place.picture_offset) % (1 << vp8.picture_bits)
-        if vp8.picture_bits == 15:
-            changed[vp8.picture : vp8.picture + 2] = struct.pack("!H", 0x8000 | picture)
+        picture = (_picture(payload, d) + place.picture_offset) % (1 << d.picture_bits)
+        if d.picture_bits == 15:
+            changed[d.picture : d.picture + 2] = struct.pack("!H", 0x8000 | picture)
         else:
-            changed[vp8.picture] = picture
-        if vp8.tl0 is not None:
-            changed[vp8.tl0] = (payload[vp8.tl0] + place.tl0_offset) % 256
+            changed[d.picture] = picture
+        if d.tl0 is not None:
+            changed[d.tl0] = (payload[d.tl0] + place.tl0_offset) % 256
         return bytes(changed)
 
     def _serialize(
@@ -466,15 +465,15 @@ class ScalarForwarder:
         if place.resent is not None and now - place.resent < ROUND_TRIP_US:
             return None
         packet = stream.seen[place.source]
-        vp8 = parse_vp8(packet.payload) if s.track.media.codec == Codec.VP8 and packet.payload else None
-        if place.data is None and vp8 is not None and vp8.temporal > place.temporal:
+        d = describe(s.track.media.codec, packet.payload)
+        if place.data is None and d is not None and d.temporal > place.temporal:
             return None
         content = self._content(s, packet)
         if content is None:
             return None
         place.resent = now
         payload_type, payload = content
-        payload = self._rewrite(payload, vp8, place)
+        payload = self._rewrite(payload, d, place)
         if s.media.rtx_ssrc is None or s.media.rtx_payload_type is None:
             again = self._serialize(s, packet, payload_type, place, payload, now)
             assert place.data in (None, again)
@@ -486,8 +485,8 @@ class ScalarForwarder:
         return self._serialize(s, packet, s.media.rtx_payload_type, place, payload, now, rtx=s.rtx_sequence - 1)
 
 
-def _picture(payload: bytes, vp8: Vp8) -> int:
-    assert vp8.picture is not None
-    if vp8.picture_bits == 7:
-        return payload[vp8.picture]
-    return int.from_bytes(payload[vp8.picture : vp8.picture + 2], "big") & 0x7FFF
+def _picture(payload: bytes, d: Descriptor) -> int:
+    assert d.picture is not None
+    if d.picture_bits == 7:
+        return payload[d.picture]
+    return int.from_bytes(payload[d.picture : d.picture + 2], "big") & 0x7FFF

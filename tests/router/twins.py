@@ -1,8 +1,11 @@
 """The plane and the scalar forwarder side by side: the same commands, the same packets, the same bytes out."""
 
+from pylibsrtp import Error, Session
+
 from sluicegate.router import commands as cmd
 from sluicegate.rtp.names import Extension
-from tests.support.rtp_packet import RtpPacket
+from sluicegate.rtp.srtp import open_sessions
+from tests.support.rtp_packet import RtpPacket, is_rtcp
 
 from .harness import NTP_OFFSET_US, Bench, Output, Peer
 from .scalar import ScalarForwarder
@@ -31,10 +34,12 @@ class Twins:
         self.sent: list[tuple[int, bytes]] = []
         """Everything that left, in order, by transport."""
         self._rtx_shift: dict[int, int] = {}
+        self._receive_sessions: dict[int, Session] = {}
 
     def peer(self) -> Peer:
         peer = self.bench.peer()
         self.scalar.apply(cmd.AddTransport(peer.transport))
+        self._receive_sessions[peer.transport] = open_sessions(peer.keys)[0]
         return peer
 
     def submit(self, *commands: cmd.Command) -> None:
@@ -64,15 +69,21 @@ class Twins:
     def pass_time(self, microseconds: int) -> None:
         self.bench.state.now += microseconds
 
-    def deliver(self, peer: Peer, packets: list[bytes], *, protected: list[bytes] | None = None) -> None:
-        """One turn with these packets; `protected` where they have been protected before (so that they may come
-        twice)."""
-        if protected is None:
-            protected = [peer.protect(packet) for packet in packets]
-        outputs = self.bench.turn([(datagram, peer.address) for datagram in protected])
+    def deliver(self, peer: Peer, *packets: bytes) -> None:
+        """One turn with these plain packets."""
+        self.deliver_protected(peer, [peer.protect(packet) for packet in packets])
+
+    def deliver_protected(self, peer: Peer, datagrams: list[bytes]) -> None:
+        """One turn with these datagrams."""
+        outputs = self.bench.turn([(datagram, peer.address) for datagram in datagrams])
         expected: dict[int, list[bytes]] = {}
-        for packet in packets:
-            for transport, out in self.scalar.receive(peer.transport, packet, self.bench.now):
+        session = self._receive_sessions[peer.transport]
+        for datagram in datagrams:
+            try:
+                plain = session.unprotect_rtcp(datagram) if is_rtcp(datagram) else session.unprotect(datagram)
+            except Error:  # a replay, or later than libsrtp takes
+                continue
+            for transport, out in self.scalar.receive(peer.transport, plain, self.bench.now):
                 expected.setdefault(transport, []).append(out)
         for transport in outputs.keys() | expected.keys():
             actual = list(outputs.get(transport, Output()).rtp)

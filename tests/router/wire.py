@@ -1,6 +1,6 @@
 """What the scalar forwarder reads of a packet, from the RFCs: RTP headers, extension elements, payload descriptors.
 
-Every function takes any bytes. None is its word for "not a packet" or "no such thing in it".
+None is every function's word for "not a packet" or "no such thing in it".
 """
 
 import struct
@@ -75,11 +75,11 @@ def parse_elements(profile: int, block: bytes) -> dict[int, bytes]:
 
 
 @dataclass(slots=True)
-class Vp8:
-    """RFC 7741 §4.2. `picture` and `tl0` are offsets in the payload, `picture_bits` is 7 or 15."""
+class Descriptor:
+    """What stands before a frame's bytes. `picture` and `tl0` are offsets in the payload, `picture_bits` is 7 or 15."""
 
-    frame_start: bool
-    key_frame: bool
+    frame_start: bool = False
+    key_frame: bool = False
     picture: int | None = None
     picture_bits: int = 0
     tl0: int | None = None
@@ -87,48 +87,54 @@ class Vp8:
     layer_sync: bool = False
 
 
-def parse_vp8(payload: bytes) -> Vp8 | None:
-    """None where the payload is too short for its descriptor."""
+def describe(codec: Codec, payload: bytes) -> Descriptor | None:
+    """None for audio, for an empty payload, and for one that is too short for its descriptor."""
     try:
-        frame_start = payload[0] & 0x10 != 0 and payload[0] & 0x07 == 0
-        found = Vp8(frame_start, False)
-        at = 1
-        if payload[0] & 0x80:
-            present = payload[1]
-            at = 2
-            if present & 0x80:
-                found.picture, found.picture_bits = at, 15 if payload[at] & 0x80 else 7
-                at += 2 if payload[at] & 0x80 else 1
-            if present & 0x40:
-                found.tl0 = at
-                at += 1  # whether it is there shows at the end
-            if present & 0x30:
-                if present & 0x20:
-                    found.temporal, found.layer_sync = payload[at] >> 6, payload[at] & 0x20 != 0
-                at += 1
-        if at > len(payload):
-            return None
-        found.key_frame = frame_start and at < len(payload) and payload[at] & 1 == 0
+        if codec == Codec.VP8:
+            return _describe_vp8(payload)
+        if codec == Codec.VP9:
+            return _describe_vp9(payload)
+        if codec == Codec.H264:
+            return Descriptor(key_frame=any(unit & 31 == 7 for unit in _nal_unit_headers(payload)))
+        if codec == Codec.AV1:  # AV1 RTP §4.4: N set, Z not
+            return Descriptor(key_frame=payload[0] & 0x88 == 0x08)
     except IndexError:
-        return None
+        pass
+    return None
+
+
+def _picture_id(payload: bytes, at: int, found: Descriptor) -> int:
+    """Note a picture id, which RFC 7741 and RFC 9628 share; where it ends."""
+    found.picture, found.picture_bits = at, 15 if payload[at] & 0x80 else 7
+    return at + (2 if payload[at] & 0x80 else 1)
+
+
+def _describe_vp8(payload: bytes) -> Descriptor:
+    """RFC 7741 §4.2 and §4.3."""
+    found = Descriptor(frame_start=payload[0] & 0x10 != 0 and payload[0] & 0x07 == 0)
+    at = 1
+    if payload[0] & 0x80:
+        present, at = payload[1], 2
+        if present & 0x80:
+            at = _picture_id(payload, at, found)
+        if present & 0x40:
+            found.tl0, at = at, at + 1
+        if present & 0x30:
+            if present & 0x20:
+                found.temporal, found.layer_sync = payload[at] >> 6, payload[at] & 0x20 != 0
+            at += 1
+    if at > len(payload):
+        raise IndexError
+    found.key_frame = found.frame_start and at < len(payload) and payload[at] & 1 == 0
     return found
 
 
-def starts_key_frame(codec: Codec, payload: bytes) -> bool:
-    """Whether a decoder can begin with this packet; with audio it always can."""
-    if codec == Codec.OPUS:
-        return True
-    if codec == Codec.VP8:
-        vp8 = parse_vp8(payload)
-        return vp8 is not None and vp8.key_frame
-    if codec == Codec.H264:
-        return any(unit & 31 == 7 for unit in _nal_unit_headers(payload))
-    if codec == Codec.VP9:  # RFC 9628 §4.2: not inter-predicted, beginning of a frame, of the lowest spatial layer
-        layers = payload[0] & 0x20
-        at = 1 if not payload[0] & 0x80 else 2 if len(payload) > 1 and not payload[1] & 0x80 else 3
-        spatial = payload[at] >> 1 & 7 if layers and len(payload) > at else 0
-        return payload[0] & 0x48 == 0x08 and spatial == 0
-    return payload[0] & 0x88 == 0x08  # AV1 RTP §4.4: N set, Z not
+def _describe_vp9(payload: bytes) -> Descriptor:
+    """RFC 9628 §4.2 of streams without layers: key frames are not inter-predicted (P) and begin (B)."""
+    found = Descriptor(frame_start=payload[0] & 0x08 != 0, key_frame=payload[0] & 0x48 == 0x08)
+    if payload[0] & 0x80:
+        assert _picture_id(payload, 1, found) <= len(payload)
+    return found
 
 
 def _nal_unit_headers(payload: bytes) -> list[int]:

@@ -126,6 +126,8 @@ const DEVICE = { microphone: "microphone", camera: "camera", screen: "screen", s
  */
 export function explainCapture(error, source) {
   const device = DEVICE[source];
+  // mediasoup-client's words for a transport that has gone; whoever closed it has said why.
+  if (error instanceof Error && /^(closed|.*queue stopped)$/i.test(error.message)) return null;
   if (!(error instanceof DOMException)) return explain(error);
   switch (error.name) {
     case "NotAllowedError":

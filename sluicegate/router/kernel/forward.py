@@ -52,7 +52,8 @@ def forward(t: Tables, receive: int) -> None:
             counters.drop_paused += 1
             send.synchronised = 0
         elif padding_only:
-            if send.receive == receive and send.synchronised and packet.sequence > send.last_in:
+            going_on = send.receive == receive and send.synchronised and send.epoch == stream.epoch
+            if going_on and packet.sequence > send.last_in:
                 skip(t.sent[handle], send, stream, packet.sequence)
         else:
             out_number = admit(t, handle, send, receive, stream, packet)
@@ -93,6 +94,8 @@ def admit(t: Tables, handle: int, send: Any, receive: int, stream: Any, packet: 
             counters.drop_layer += 1
             return NONE
         return number
+    if packet.sequence - 1 > send.last_in:  # what is missing before it keeps what holds for its numbers until here
+        reserve(t.sent[handle], send, stream, packet.sequence - 1)
     if not takes_format(send, packet.format):
         counters.drop_payload_type += 1
         skip(t.sent[handle], send, stream, packet.sequence)

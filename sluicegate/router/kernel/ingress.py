@@ -357,7 +357,9 @@ def start_stream(t: Tables, receive: int, stream: Any, packet: Any) -> None:
         packet.sequence = raw + 65536
         stream.max_sequence = packet.sequence - 1
     else:
-        packet.sequence = stream.max_sequence + 1
+        # Numbers are left free for packets that come late from before this one: they are none of the old epoch's.
+        packet.sequence = stream.max_sequence + HISTORY + 1
+        stream.max_sequence = packet.sequence - 1
         stream.sequence_shift = packet.sequence - raw
         elapsed = (now - stream.last_packet) * stream.clock_rate // 1_000_000
         expected = stream.last_timestamp + max(elapsed, 1)

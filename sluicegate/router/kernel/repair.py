@@ -184,7 +184,7 @@ def retransmit(t: Tables, handle: int, send: Any, number: int) -> int:
     if kept.sequence != sequence or kept.serial < 0 or kept.serial <= state.cursor - len(t.arena):
         return 0
     stream = t.receive_streams[receive]
-    if sequence < stream.base_sequence:  # from before a restart, whose timestamps were moved otherwise
+    if sequence < stream.base_sequence - HISTORY:  # from before a restart, whose timestamps were moved otherwise
         return 0
     row = t.arena[kept.serial & (len(t.arena) - 1)]
     packet = t.packet[0]

@@ -1,0 +1,1 @@
+"""What a forwarded packet costs, and what it would cost at least: `python -m benchmarks.forward`."""

@@ -1,0 +1,98 @@
+"""A node that does harm to itself when told to, by JSON lines on the file descriptor of its only argument.
+
+    {"op": "stall_loop", "seconds": 0.2}    the event loop does nothing, other threads run
+    {"op": "stall_python", "seconds": 0.2}  nothing runs that needs the GIL
+    {"op": "refuse_sends", "errno": 11, "seconds": 0.3}  every sendmmsg of the planes fails
+
+Each is answered by an empty line when it is over.
+"""
+
+import asyncio
+import ctypes
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import uvloop
+
+from sluicegate import app, logs
+from sluicegate.config import Settings
+from sluicegate.router.router import Router
+
+SENDMMSG = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_int64] * 5, use_errno=True)
+
+
+class Harm:
+    """What may be done to this process."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, routers: list[Router]) -> None:
+        self._loop = loop
+        self._routers = routers
+
+    def stall_loop(self, seconds: float) -> None:
+        over = threading.Event()
+        self._loop.call_soon_threadsafe(lambda: (time.sleep(seconds), over.set()))
+        over.wait()
+
+    def stall_python(self, seconds: float) -> None:
+        # A function of a PyDLL is called with the GIL held, and usleep(3) does not give it back.
+        ctypes.PyDLL(None).usleep(round(seconds * 1e6))
+
+    def refuse_sends(self, errno: int, seconds: float) -> None:
+        def refuse(*_: int) -> int:
+            ctypes.set_errno(errno)
+            return -1
+
+        refusing = SENDMMSG(refuse)
+        address = ctypes.cast(refusing, ctypes.c_void_p).value
+        native = [plane.tables.native[0] for router in self._routers for plane in router.planes]
+        kept = [record.sendmmsg for record in native]
+        for record in native:
+            record.sendmmsg = address
+        time.sleep(seconds)
+        for record, before in zip(native, kept, strict=True):
+            record.sendmmsg = before
+        time.sleep(0.05)  # a call that has begun still needs the function
+
+
+def obey(channel: socket.socket, harm: Harm) -> None:
+    """Do what is asked for, one after the other."""
+    with channel.makefile("r") as orders:
+        for line in orders:
+            order = json.loads(line)
+            getattr(harm, order.pop("op"))(**order)
+            channel.sendall(b"\n")
+
+
+def keep_made(make: Callable[[Settings], Router], kept: list[Router]) -> Callable[[Settings], Router]:
+    """`make`, whose results are kept."""
+
+    def making(*arguments: Any) -> Router:
+        kept.append(make(*arguments))
+        return kept[-1]
+
+    return making
+
+
+async def main(descriptor: int) -> None:
+    """Run until SIGTERM."""
+    routers: list[Router] = []
+    app._router = keep_made(app._router, routers)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    async with app.node(Settings.from_environment(os.environ)):
+        harm = Harm(loop, routers)
+        threading.Thread(target=obey, args=(socket.socket(fileno=descriptor), harm), daemon=True).start()
+        await stop.wait()
+
+
+if __name__ == "__main__":
+    logs.configure(level="info", json=False)
+    uvloop.run(main(int(sys.argv[1])))
