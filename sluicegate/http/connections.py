@@ -110,7 +110,7 @@ class ConnectionTable:
 class Connection(RequestHandler):
     """aiohttp's connection with a deadline for request heads and a place in the table."""
 
-    __slots__ = ("_head_timeout", "_head_timer", "_refusals", "_table", "_waits_for_head")
+    __slots__ = ("_head_timeout", "_head_timer", "_refusals", "_refused", "_table", "_waits_for_head")
 
     def __init__(
         self, manager: Server, *, table: ConnectionTable, refusals: LineLimiter, head_timeout: float, **kwargs: Any
@@ -121,6 +121,7 @@ class Connection(RequestHandler):
         self._head_timeout = head_timeout
         self._head_timer: asyncio.TimerHandle | None = None
         self._waits_for_head = False
+        self._refused = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         if not self._table.admit(self):
@@ -137,12 +138,26 @@ class Connection(RequestHandler):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
         before = self._request_count
         super().data_received(data)
+        self._forget_refused_bytes()
         if self._request_count != before:
             self._stop_waiting()
         elif data and self._waits_for_head and self._head_timer is None:
             self._start_head_timer()
+
+    def _forget_refused_bytes(self) -> None:
+        """What follows bytes that are no HTTP is not looked at, and what they raised does not keep them.
+
+        The frames of a traceback hold what was read, a quarter of a megabyte each time, until the garbage collector
+        comes by, which is seldom.
+        """
+        error = getattr(self._messages[-1][0], "exc", None) if self._messages else None
+        if isinstance(error, BaseException):
+            self._refused = True
+            error.__traceback__ = error.__context__ = error.__cause__ = None
 
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None

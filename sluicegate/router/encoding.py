@@ -168,6 +168,7 @@ def _encode_track(command: cmd.AddTrack, streams: Sequence[int]) -> Iterable[lis
             pli=media.pli,
             fir=media.fir,
             bad_sequence=NONE,
+            frame_timestamp=NONE,
             fir_sequence=secrets.randbits(8),
         )
         identifiers = [extensions.get(extension, 0) for extension in TRANSPORT_IDS]
@@ -218,6 +219,7 @@ def _encode_subscription(command: cmd.AddSubscription) -> list[int]:
         mid_low=mid[1],
         mid_high=mid[2],
         last_picture=NONE,
+        frame_timestamp=NONE,
         last_tl0=NONE,
         nack=media.nack,
         rtx_ssrc=_some(media.rtx_ssrc),

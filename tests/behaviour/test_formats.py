@@ -155,16 +155,17 @@ async def test_transport_wide_numbers_count_all_streams_of_a_transport(server: S
 # -- RED
 
 
-def red_packets(source: AudioSource, count: int) -> list[tuple[RtpPacket, bytes]]:
-    """Opus in RED with the packet before as redundancy: the packet, and the Opus that it is about."""
-    made: list[tuple[RtpPacket, bytes]] = []
+def red_packets(source: AudioSource, count: int) -> list[tuple[RtpPacket, bytes, bytes]]:
+    """Opus in RED with the packet before as redundancy: the packet, its payload as a subscriber counts the payload
+    types inside, and the Opus that it is about."""
+    made: list[tuple[RtpPacket, bytes, bytes]] = []
     before: bytes | None = None
     for _ in range(count):
         (packet,) = source.next_frame()
         opus = packet.payload
         redundant = [] if before is None else [(960, before)]
         packet = packet.altered(payload_type=RED, payload=payloads.red(opus, payload_type=OPUS, redundant=redundant))
-        made.append((packet, opus))
+        made.append((packet, payloads.red(opus, payload_type=111, redundant=redundant), opus))
         before = opus
     return made
 
@@ -184,16 +185,16 @@ async def test_red_is_passed_on_or_unwrapped(server: ServerProcess, channel: str
         assert (types["audio/red"], "audio/red" in other_types) == (112, False)
         source = AudioSource(ssrc=1, payload_type=OPUS)
         sent = red_packets(source, 10)
-        for packet, _ in sent:
+        for packet, _, _ in sent:
             alice.send_rtp(packet)
         plain = await send(alice, source, 5)  # a sender may drop RED at any moment
         whole, inner = await arrived(bob, takes, 15), await arrived(carol, lacks, 15)
         assert [packet.payload_type for packet in whole] == [112] * 10 + [111] * 5
-        assert [packet.payload for packet in whole] == [packet.payload for packet, _ in sent] + [
-            p.payload for p in plain
-        ]
+        assert [packet.payload for packet in whole] == [red for _, red, _ in sent] + [one.payload for one in plain]
         assert {packet.payload_type for packet in inner} == {111}
-        assert [packet.payload for packet in inner] == [opus for _, opus in sent] + [packet.payload for packet in plain]
+        assert [packet.payload for packet in inner] == [opus for _, _, opus in sent] + [
+            packet.payload for packet in plain
+        ]
         for received in (whole, inner):
             assert_contiguous(received)
             assert set(timestamp_steps(received)) == {960}

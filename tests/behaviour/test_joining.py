@@ -66,7 +66,7 @@ async def test_a_publisher_that_knows_fir_only_is_asked_by_fir(server: ServerPro
         source = VideoSource(ssrc=1, payload_type=120)
         await send(alice, source, 2)
         subscription = await bob.subscribe(published.track_id)
-        await alice.play(source, seconds=1.0)
+        await alice.play(source, seconds=3.0)  # a request that came before is repeated after one second
         assert pictures(await arrived(bob, subscription, 3))[0].key
         requests = [request for fir in alice.rtcp(Fir) for request in fir.requests]
         assert {ssrc for ssrc, _ in requests} == {1}

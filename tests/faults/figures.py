@@ -1,6 +1,7 @@
 """The numbers of the rows of `docs/faults.md`, as this run measured them."""
 
 import functools
+import warnings
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import ParamSpec
@@ -55,8 +56,15 @@ def steady(test: Callable[P, Awaitable[None]]) -> Callable[P, Awaitable[None]]:
             try:
                 await test(*args, **kwargs)
                 return
-            except* AssertionError:
+            except* AssertionError as failed:
                 if not left:
                     raise
+                warnings.warn(f"measured again: {_messages(failed)}", stacklevel=1)
 
     return measured
+
+
+def _messages(group: BaseExceptionGroup[BaseException]) -> str:
+    """What the failures of a group say, one after the other."""
+    said = [_messages(one) if isinstance(one, BaseExceptionGroup) else str(one) for one in group.exceptions]
+    return "; ".join(line.partition("\n")[0] for line in said)

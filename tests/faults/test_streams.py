@@ -125,7 +125,8 @@ async def test_wraps_on_a_lossy_path(server: ServerProcess, network: Relay, chan
             assert set(sequence_steps(had)) == {1}
             assert set(timestamp_steps(had)) == {0, 3000}
             assert set(steps([picture.picture_id or 0 for picture in pictures(had)], 15)) == {1}
-        assert not bob.undecryptable
+        # What the network itself doubled behind the server is a replay to SRTP; all else it can decrypt.
+        assert len(bob.undecryptable) <= ports[1].counts().down.duplicated
 
 
 @steady
@@ -149,7 +150,6 @@ async def test_late_joiners_and_a_long_pause(server: ServerProcess, channel: str
             count = len(alice.rtcp_log)
             began = time.monotonic()
             eyes = await client.subscribe(picture.track_id)
-            subscribed = time.monotonic()
             ears = await client.subscribe(sound.track_id)
             heard_from = time.monotonic()
             await client.until(lambda client=client, ears=ears: client.media(ears), PATIENCE)
@@ -160,7 +160,7 @@ async def test_late_joiners_and_a_long_pause(server: ServerProcess, channel: str
             requests = [
                 one.at for one in alice.rtcp_log[count:] if any(isinstance(p, Pli) for p in parse_rtcp(one.data))
             ]
-            asked.append(min(requests) - subscribed)
+            asked.append(min(requests) - began)
         figures.check("B17", "PLI after a late joiner has subscribed, the quickest, seconds", min(asked), at_most=0.05)
         figures.check("B17", "first picture of a late joiner after three wraps, p95, seconds", max(shown), at_most=1.0)
         figures.check("B17", "first sound of a late joiner, p95, seconds", max(spoken), at_most=0.2)

@@ -15,6 +15,7 @@ from tests.attacks.strangers import Stranger, dropped, flood
 from tests.fuzz import seeds
 from tests.fuzz.mutations import Mutator
 from tests.fuzz.path import MOST_BYTES, Numbering
+from tests.support import ice
 from tests.support.parameters import CODECS
 from tests.support.rtc_client import ScriptedClient
 from tests.support.rtp_packet import is_rtcp
@@ -47,6 +48,8 @@ async def attack(server: ServerProcess, call: InnocentCall, count: int, seed: in
         media += seeds.rtcp((1000, 1010), (mine.ssrc, mine.rtx_ssrc or 0, received[0]))
         checks, flights = seeds.stun(mallory.credentials), seeds.dtls()
         anything = [*media, *checks, *flights]
+        # A stranger has no good check: that would be answered, and rightly.
+        unsigned = [*media, *flights, *seeds.stun(ice.IceCredentials("AAAAAAAA", "x" * 32))]
 
         def protect(plain: bytes) -> bytes:
             try:
@@ -67,7 +70,7 @@ async def attack(server: ServerProcess, call: InnocentCall, count: int, seed: in
                 elif kind == 6:
                     mallory.send_raw(draw.mutated(anything))
                 else:
-                    stranger.send(draw.mutated(anything))
+                    stranger.send(draw.mutated(unsigned))
                 if number % 4096 == 0:
                     for client in (mallory, eve):
                         for log in (

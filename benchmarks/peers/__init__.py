@@ -1,1 +1,0 @@
-"""The same load against other servers, in one run: `python -m benchmarks.peers`."""
