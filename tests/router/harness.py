@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from pylibsrtp import Error
+from pylibsrtp._binding import ffi, lib
 
 from sluicegate.router import commands as cmd
 from sluicegate.router.compilation import entry
@@ -29,7 +30,7 @@ START_US = 5_000_000_000
 NTP_OFFSET_US = 3_900_000_000_123_456
 SMALL = Capacities(
     transports=32,
-    tracks=32,
+    tracks=64,
     receive_streams=64,
     send_streams=64,
     arena_slots=4096,
@@ -57,6 +58,13 @@ class Output:
         return [packet for data in self.rtcp for packet in parse_rtcp(data)]
 
 
+class Outputs(dict[int, Output]):
+    """By transport; nothing for those that sent nothing."""
+
+    def __missing__(self, transport: int) -> Output:
+        return Output()
+
+
 @dataclass(eq=False)
 class Peer:
     """The far end of one transport."""
@@ -71,7 +79,12 @@ class Peer:
         self._receive, self._transmit = open_sessions(mirrored)
 
     def protect(self, data: bytes) -> bytes:
-        return self._transmit.protect_rtcp(data) if is_rtcp(data) else self._transmit.protect(data)
+        if is_rtcp(data):
+            return self._transmit.protect_rtcp(data)
+        buffer, length = ffi.new("unsigned char[]", bytes(data) + bytes(144)), ffi.new("int *", len(data))
+        if lib.srtp_protect(self._transmit._srtp[0], buffer, length):  # pylibsrtp's own method stops at 1356 bytes
+            raise Error("srtp_protect")
+        return bytes(ffi.buffer(buffer, length[0]))
 
     def open(self, datagram: bytes) -> bytes:
         """The plain packet; the very same datagram again is the same packet."""
@@ -116,12 +129,12 @@ class Bench:
         """Since the start."""
         return (self.now - START_US) / 1e6
 
-    def submit(self, *commands: cmd.Command) -> dict[int, Output]:
+    def submit(self, *commands: cmd.Command) -> Outputs:
         """Submit and apply."""
         self.plane.submit(*commands)
         return self.turn([])
 
-    def turn(self, datagrams: Iterable[tuple[bytes, cmd.Address]], *, drain: bool = True) -> dict[int, Output]:
+    def turn(self, datagrams: Iterable[tuple[bytes, cmd.Address]], *, drain: bool = True) -> Outputs:
         """One turn of the plane with these datagrams; what each transport was made to send."""
         batch = list(datagrams)
         assert len(batch) <= BATCH
@@ -139,7 +152,7 @@ class Bench:
         self._collect(raw)
         if drain:
             self.plane.drain()
-        return {transport: self._open(transport, sent) for transport, sent in raw.items()}
+        return Outputs({transport: self._open(transport, sent) for transport, sent in raw.items()})
 
     def _collect(self, raw: dict[int, list[bytes]]) -> None:
         for index in range(int(self.state.dirty_count)):
@@ -160,12 +173,12 @@ class Bench:
             raw=tuple(sent),
         )
 
-    def receive(self, peer: Peer, *packets: bytes | RtpPacket) -> dict[int, Output]:
+    def receive(self, peer: Peer, *packets: bytes | RtpPacket) -> Outputs:
         """One turn with plain packets, which the peer protects first."""
         plain = [data.serialize() if isinstance(data, RtpPacket) else data for data in packets]
         return self.turn([(peer.protect(data), peer.address) for data in plain])
 
-    def receive_rtcp(self, peer: Peer, *packets: RtcpPacket) -> dict[int, Output]:
+    def receive_rtcp(self, peer: Peer, *packets: RtcpPacket) -> Outputs:
         """One turn with one compound."""
         return self.receive(peer, b"".join(packet.serialize() for packet in packets))
 
@@ -305,14 +318,14 @@ def vp8(
         payload=head + (payloads.vp8_frame_header(key=key) if start else b"") + payloads.mark(ssrc, number),
         marker=True,
     )
-    return packet.altered(**changes)
+    return replace(packet, **changes)  # type: ignore[arg-type]
 
 
 def opus(number: int, *, ssrc: int = 3000, **changes: object) -> RtpPacket:
     """One packet of Opus, 20 ms after the one before."""
     payload = payloads.opus(20, payloads.mark(ssrc, number))
     packet = RtpPacket(111, number & 0xFFFF, 960 * number & 0xFFFFFFFF, ssrc, payload)
-    return packet.altered(**changes)
+    return replace(packet, **changes)  # type: ignore[arg-type]
 
 
 __all__ = ["Bench", "Error", "Output", "Peer", "audio", "listening", "opus", "sending", "video", "vp8"]

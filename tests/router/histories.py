@@ -15,7 +15,7 @@ from tests.support import payloads
 from tests.support.rtp_packet import RtpPacket
 
 LENGTH = 25 if INTERPRETED else 60
-EXAMPLES = 10 if INTERPRETED else 60
+EXAMPLES = 25 if INTERPRETED else 150
 """How many frames a history may have, and how many histories a property looks at."""
 
 

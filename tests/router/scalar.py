@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from sluicegate.router import commands as cmd
 from sluicegate.rtp.names import Codec, Extension, MediaKind
 
-from .wire import Descriptor, Packet, describe, parse_nacks, parse_red, parse_rtp
+from .wire import Descriptor, Packet, describe, parse_nacks, parse_rtp, red_headers, red_primary
 
 JUMP = 3000
 KEPT = 512
@@ -352,11 +352,11 @@ class ScalarForwarder:
         payload_type, opus = types[packet.payload_type], types[first]
         if s.track.media.kind == MediaKind.VIDEO or packet.payload_type == first or opus is None:
             return None if payload_type is None else (payload_type, packet.payload)
-        red = parse_red(packet.payload)
         if payload_type is None:
-            return None if red is None or red[1] != first else (opus, red[2])
+            primary = red_primary(packet.payload)
+            return None if primary is None or primary[0] != first else (opus, primary[1])
         changed = bytearray(packet.payload)
-        for at in red[0] if red is not None else ():
+        for at in red_headers(packet.payload):
             if packet.payload[at] & 0x7F == first:
                 changed[at] = packet.payload[at] & 0x80 | opus
         return payload_type, bytes(changed)

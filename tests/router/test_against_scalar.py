@@ -134,7 +134,7 @@ sounds = st.tuples(
     st.sampled_from([None, None, None, None, (0, True), (0, False), (1, True), (1, False)]),
 )
 LISTENERS = (
-    sending(7000, payload_types=(111, 97), rtx_ssrc=None, rtx_payload_type=None, nack=True, extensions=EVERY_EXTENSION),
+    sending(7000, payload_types=(96, 97), rtx_ssrc=None, rtx_payload_type=None, nack=True, extensions=EVERY_EXTENSION),
     sending(
         7100, payload_types=(111, None), rtx_ssrc=None, rtx_payload_type=None, nack=False, extensions=EVERY_EXTENSION
     ),

@@ -151,18 +151,24 @@ def _nal_unit_headers(payload: bytes) -> list[int]:
     return found
 
 
-def parse_red(payload: bytes) -> tuple[list[int], int, bytes] | None:
-    """RFC 2198 §3: where the block headers are in the payload, the primary block's payload type, and its data."""
-    headers, at, redundant = [], 0, 0
-    while at < len(payload) and payload[at] & 0x80:
-        if at + 4 > len(payload):
-            return None
+def red_headers(payload: bytes) -> list[int]:
+    """Where the block headers of RFC 2198 §3 are in a payload, as far as it goes."""
+    headers, at = [], 0
+    while at < len(payload):
         headers.append(at)
-        redundant += int.from_bytes(payload[at + 2 : at + 4], "big") & 0x3FF
+        if not payload[at] & 0x80:
+            break
         at += 4
-    if at + 1 + redundant > len(payload):
+    return headers
+
+
+def red_primary(payload: bytes) -> tuple[int, bytes] | None:
+    """The payload type and the data of the primary block."""
+    *redundant, last = red_headers(payload)
+    if payload[last] & 0x80:
         return None
-    return [*headers, at], payload[at] & 0x7F, payload[at + 1 + redundant :]
+    start = last + 1 + sum(int.from_bytes(payload[at + 2 : at + 4], "big") & 0x3FF for at in redundant)
+    return None if start > len(payload) else (payload[last], payload[start:])
 
 
 def parse_nacks(data: bytes) -> list[tuple[int, list[int]]]:
