@@ -12,14 +12,14 @@ measures the machine's time; waits are bounded and generous.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from itertools import pairwise
 from typing import Any
 
 from tests.support.payloads import read_mark
 from tests.support.rtc_client import FeedbackOptions, ScriptedClient, Subscribed
-from tests.support.rtp_packet import RtpPacket
+from tests.support.rtp_packet import RtpPacket, is_rtcp
 from tests.support.sources import Source
 
 #: a receiver that has lost packets sent again, asks for key frames, and reports
@@ -49,6 +49,14 @@ async def send(client: ScriptedClient, source: Source, frames: int, *, pause: fl
     return packets
 
 
+async def handled(client: ScriptedClient) -> None:
+    """Wait until the server has handled all that the client has sent, which its answer to a check comes behind.
+
+    Commands overtake media that still waits at the server: a test that changes something makes sure of this before.
+    """
+    await client.check(timeout=PATIENCE)
+
+
 async def arrived(client: ScriptedClient, subscription: Subscribed, count: int) -> list[RtpPacket]:
     """The first `count` packets of a subscription, or what there is after all patience."""
     with suppress(TimeoutError):
@@ -56,10 +64,16 @@ async def arrived(client: ScriptedClient, subscription: Subscribed, count: int) 
     return client.media(subscription)
 
 
-async def silence(client: ScriptedClient, subscription: Subscribed, after: Callable[[], object]) -> list[RtpPacket]:
-    """What of a subscription has come once `after` is true; for the proof that something does not come."""
-    await client.until(after, PATIENCE)
-    return client.media(subscription)
+def unreadable(client: ScriptedClient) -> list[tuple[int, int]]:
+    """SSRC and number of the packets that a client could not decrypt, and had not received before.
+
+    A packet without RTX that is sent twice comes twice under one number, which SRTP refuses as a replay: no harm.
+    """
+    had = {(packet.ssrc, packet.sequence_number) for packet in client.rtp()}
+    refused = [received.data for received in client.undecryptable if not is_rtcp(received.data)]
+    return [
+        name for name in ((int.from_bytes(one[8:12]), int.from_bytes(one[2:4])) for one in refused) if name not in had
+    ]
 
 
 def ordinals(packets: Iterable[RtpPacket]) -> list[int]:

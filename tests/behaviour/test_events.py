@@ -8,7 +8,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.behaviour.scene import PATIENCE, arrived, assert_contiguous, ordinals, people, send
+from tests.behaviour.scene import PATIENCE, arrived, assert_contiguous, handled, ordinals, people, send
 from tests.behaviour.test_joining import pause, pause_track
 from tests.behaviour.test_simulcast import prefer, publish, sources
 from tests.support.api import Api
@@ -189,6 +189,7 @@ async def test_routes_say_who_hears_whom(server: ServerProcess, channel: str) ->
             first = audio.packets_sent
             await send(alice, audio, 5)
             await send(alice, video, 2)
+            await handled(alice)
             for name in listeners:
                 expected[name] += range(first, first + 5)
         for client in (bob, carol):
@@ -207,11 +208,11 @@ async def test_a_route_and_a_pause_do_not_undo_one_another(server: ServerProcess
         await put_routes(alice, channel, ("bob", "alice", 0))
         await pause(bob, subscription, False)
         await send(alice, audio, 5)  # muted
-        await asyncio.sleep(0.2)  # packets that still wait at the server would come after what is said next
+        await handled(alice)
         await pause(bob, subscription, True)
         await put_routes(alice, channel)
         await send(alice, audio, 5)  # paused
-        await asyncio.sleep(0.2)
+        await handled(alice)
         await pause(bob, subscription, False)
         await send(alice, audio, 5)
         assert ordinals(await arrived(bob, subscription, 5)) == list(range(10, 15))
@@ -228,6 +229,7 @@ async def test_routes_hold_for_who_comes_later(server: ServerProcess, channel: s
             await put_routes(alice, channel, ("bob", "alice", 0))
         audio = AudioSource(ssrc=1, payload_type=109)
         await send(alice, audio, 5)
+        await handled(alice)
         await put_routes(alice, channel)
         await send(alice, audio, 5)
         assert ordinals(await arrived(bob, subscription, 5)) == list(range(5, 10))

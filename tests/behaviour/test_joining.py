@@ -5,7 +5,17 @@ import asyncio
 import pytest
 
 from tests.behaviour.descriptors import pictures
-from tests.behaviour.scene import PATIENCE, arrived, assert_contiguous, ordinals, people, send, steps, timestamp_steps
+from tests.behaviour.scene import (
+    PATIENCE,
+    arrived,
+    assert_contiguous,
+    handled,
+    ordinals,
+    people,
+    send,
+    steps,
+    timestamp_steps,
+)
 from tests.support.rtc_client import ScriptedClient, Subscribed
 from tests.support.rtcp_packet import Fir, Pli
 from tests.support.server import ServerProcess
@@ -80,6 +90,7 @@ async def test_sound_is_there_at_once_for_a_late_joiner(server: ServerProcess, c
         published = await alice.publish("opus", ssrc=1)
         source = AudioSource(ssrc=1, payload_type=109)
         await send(alice, source, 20)
+        await handled(alice)
         subscription = await bob.subscribe(published.track_id)
         next_one = source.packets_sent
         await send(alice, source, 5)
@@ -95,6 +106,7 @@ async def test_a_subscription_pauses_and_resumes_across_a_wrap(server: ServerPro
         before = await arrived(bob, paused, 60)
         await pause(bob, paused, True)
         await send(alice, source, 60)  # over the wrap
+        await handled(alice)
         await pause(bob, paused, False)
         await send(alice, source, 4)  # a picture resumes with a key frame only
         source.request_key_frame()
@@ -124,6 +136,7 @@ async def test_a_track_pauses_and_resumes_across_a_wrap(server: ServerProcess, c
             await pause_track(alice, track.track_id, True)
         await send(alice, video, 60)  # a publisher that goes on all the same
         await send(alice, audio, 60)
+        await handled(alice)
         for track in (picture, sound):
             await pause_track(alice, track.track_id, False)
         await alice.until(lambda: alice.rtcp(Pli), PATIENCE)  # the picture is asked for before anything has come of it
@@ -145,6 +158,7 @@ async def test_a_track_that_is_silent_while_paused_goes_on(server: ServerProcess
         heard = await bob.subscribe(sound.track_id, paused=True)
         source = AudioSource(ssrc=3, payload_type=109)
         await send(alice, source, 5)
+        await handled(alice)
         await pause(bob, heard, False)
         await pause_track(alice, sound.track_id, False)
         await send(alice, source, 5)

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.behaviour.descriptors import pictures, read_vp9
-from tests.behaviour.scene import arrived, assert_contiguous, frames_of, people, send, steps, timestamp_steps
+from tests.behaviour.scene import arrived, assert_contiguous, frames_of, handled, people, send, steps, timestamp_steps
 from tests.behaviour.test_simulcast import prefer
 from tests.support.server import ServerProcess
 from tests.support.sources import VideoSource
@@ -21,6 +21,7 @@ async def test_temporal_layers_of_vp8_are_left_out_and_taken_in(server: ServerPr
         expected = 0
         seen: list[int] = []
         for temporal, share in ((2, 40), (1, 20), (0, 10), (1, 20), (2, 40)):
+            await handled(alice)
             await prefer(bob, subscription, 0, temporal)
             await send(alice, source, 40)
             expected += 3 * share
@@ -55,6 +56,7 @@ async def test_spatial_layers_of_vp9_are_left_out_and_taken_in(
         )
         expected = 0
         for spatial in (top, 0, top):
+            await handled(alice)
             await prefer(bob, subscription, spatial)
             if spatial == top and expected:  # upwards needs a key frame, and nothing changes before
                 await send(alice, source, 5)

@@ -27,7 +27,7 @@ class Figure:
     def __str__(self) -> str:
         limits = [f"≤ {self.at_most:g}"] if self.at_most is not None else []
         limits += [f"≥ {self.at_least:g}"] if self.at_least is not None else []
-        return f"{self.value:.4g} ({' '.join(limits)})"
+        return f"{self.value:.4g}" + (f" ({' '.join(limits)})" if limits else "")
 
 
 class Figures:
@@ -35,6 +35,10 @@ class Figures:
 
     def __init__(self) -> None:
         self.by_row: dict[tuple[str, str], Figure] = {}
+
+    def note(self, row: str, name: str, value: float) -> None:
+        """Keep a figure that has no limits."""
+        self.by_row[row, name] = Figure(value, None, None)
 
     def check(
         self, row: str, name: str, value: float, *, at_most: float | None = None, at_least: float | None = None

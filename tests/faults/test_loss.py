@@ -1,13 +1,15 @@
 """Rows 7, 8 and 9: random loss and bursts on the subscriber's leg, loss on the publisher's."""
 
 import asyncio
+from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
 from tests.behaviour.scene import PATIENCE, REPAIR, arrived, ordinals, people
 from tests.faults.figures import Figures, steady
-from tests.faults.viewer import Timetable, experience
+from tests.faults.viewer import Experience, Timetable, experience
 from tests.support.relay import Link, Relay
 from tests.support.rtcp_packet import Nack, Pli, parse_rtcp
 from tests.support.rtp_packet import RtpPacket
@@ -15,27 +17,27 @@ from tests.support.server import ServerProcess
 from tests.support.sources import AudioSource, VideoSource
 
 ONE_WAY = 0.025
+CLEAN = Link(delay=ONE_WAY)
 LEAD, SECONDS, TAIL = 1.2, 7.0, 0.8
 # What a player holds frames back for, where it has seen loss and a round trip of 50 ms: libwebrtc's grows by more.
 VIDEO_BUFFER = 0.2
 IN_TIME = 0.3
 
 
-async def call_over(
-    server: ServerProcess,
-    relay: Relay,
-    channel: str,
-    name: str,
-    link: Link,
-    figures: Figures,
-    limits: tuple[float, ...],
-) -> None:
-    """Sound and picture to a subscriber behind `link`."""
-    residual, frozen, recovered = limits
-    clean = Link(delay=ONE_WAY)
-    port = relay.open(up=clean, down=clean)
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """What one row wants of one link."""
+
+    residual: float
+    frozen: float = 0.0
+    recovered: float = 0.0
+
+
+async def call_over(server: ServerProcess, relay: Relay, channel: str, link: Link) -> tuple[Experience, Experience]:
+    """Sound and picture to a subscriber behind `link`: what that was like."""
+    port = relay.open(up=CLEAN, down=CLEAN)
     bob_options = {"feedback": REPAIR, "media_address": port.address}
-    async with people(server.url, f"{channel}.{name.split(maxsplit=1)[0]}", alice={}, bob=bob_options) as (alice, bob):
+    async with people(server.url, channel, alice={}, bob=bob_options) as (alice, bob):
         picture = await alice.publish("VP8", ssrc=1, rtx_ssrc=2)
         sound = await alice.publish("opus", ssrc=3)
         seen, heard = [await bob.subscribe(track.track_id) for track in (picture, sound)]
@@ -46,40 +48,54 @@ async def call_over(
         first = video.frames_sent * 3, audio.packets_sent
         port.set(down=link)
         await playing
-        port.set(down=clean)
+        port.set(down=CLEAN)
         await asyncio.sleep(TAIL)
-        ears = experience(sent, audio, bob, heard, one_way=ONE_WAY, skip=first[1], tail=round(TAIL / 0.02))
-        eyes = experience(sent, video, bob, seen, one_way=ONE_WAY, skip=first[0], tail=round(TAIL * 30) * 3)
-        row = "B9" if link.burst_enter else "B7"
-        assert ears.lost
-        assert eyes.lost
-        figures.check(row, f"{name}: audio residual", ears.residual_loss(IN_TIME), at_most=residual)
-        lost = len(ears.lost) + len(eyes.lost)
-        share = (ears.recovered(IN_TIME) * len(ears.lost) + eyes.recovered(IN_TIME) * len(eyes.lost)) / lost
-        if row == "B7":
-            figures.check(row, f"{name}: recovered in 300 ms", share, at_least=recovered)
-            figures.check(row, f"{name}: video frozen", eyes.frozen(VIDEO_BUFFER), at_most=frozen)
-            figures.check(row, f"{name}: longest wait for sound", ears.longest_wait(), at_most=0.3)
-        else:
-            shown = eyes.shown(VIDEO_BUFFER)
-            figures.check(row, f"{name}: longest still picture", max(b - a for a, b in pairwise(shown)), at_most=1.0)
+        return (
+            experience(sent, audio, bob, heard, one_way=ONE_WAY, skip=first[1], tail=round(TAIL / 0.02)),
+            experience(sent, video, bob, seen, one_way=ONE_WAY, skip=first[0], tail=round(TAIL * 30) * 3),
+        )
 
 
-@pytest.mark.soak  # the numbers of row B7 are not reached yet: see docs/faults.md
-@steady
+@pytest.mark.soak  # needs a quiet machine, and one number of row 7 is at its limit: see docs/faults.md
 async def test_a_subscriber_on_a_lossy_leg(
     server: ServerProcess, network: Relay, channel: str, figures: Figures
 ) -> None:
-    harm = {"delay": ONE_WAY, "only": ("rtp", "rtcp")}
-    calls = {
-        "10 % loss": (Link(loss=0.10, **harm), (0.005, 0.01, 0.99)),
-        "20 % loss": (Link(loss=0.20, **harm), (0.01, 0.05, 0.97)),
-        "30 % loss": (Link(loss=0.30, **harm), (0.03, 0.15, 0.90)),
-        "bursts of 5, 5 %": (Link.bursts(0.05, 5, **harm), (0.02, 0.0, 0.0)),
+    """Rows 7 and 9, beside a call over a link that loses nothing, which shows what this machine itself adds."""
+    harm: dict[str, Any] = {"delay": ONE_WAY, "only": ("rtp", "rtcp")}
+    links = {
+        "clean": (CLEAN, Numbers(0.0)),
+        "10 % loss": (Link(loss=0.10, **harm), Numbers(0.005, 0.01, 0.99)),
+        "20 % loss": (Link(loss=0.20, **harm), Numbers(0.01, 0.05, 0.97)),
+        "30 % loss": (Link(loss=0.30, **harm), Numbers(0.03, 0.15, 0.90)),
+        "bursts of 5, 5 %": (Link.bursts(0.05, 5, **harm), Numbers(0.02)),
     }
     async with asyncio.TaskGroup() as group:
-        for name, (link, limits) in calls.items():
-            group.create_task(call_over(server, network, channel, name, link, figures, limits))
+        calls = {
+            name: group.create_task(call_over(server, network, f"{channel}.{index}", link))
+            for index, (name, (link, _)) in enumerate(links.items())
+        }
+    ears, eyes = calls.pop("clean").result()
+    late = max(0.0, ears.delay_at(0.99) - ONE_WAY, eyes.delay_at(0.99) - ONE_WAY)
+    figures.note("B7", "what the machine itself adds to a delay, p99, seconds", late)
+    for name, call in calls.items():
+        hold_to(figures, name, links[name][1], *call.result())
+
+
+def hold_to(figures: Figures, name: str, numbers: Numbers, ears: Experience, eyes: Experience) -> None:
+    """Compare one call with what its row wants."""
+    row, within, buffer = "B7" if numbers.recovered else "B9", IN_TIME, VIDEO_BUFFER
+    assert ears.lost
+    assert eyes.lost
+    figures.check(row, f"{name}: audio residual", ears.residual_loss(within), at_most=numbers.residual)
+    if row == "B9":
+        waits = [after - before for before, after in pairwise(eyes.shown(buffer))]
+        figures.check(row, f"{name}: longest still picture, seconds", max(waits), at_most=1.0)
+        return
+    lost = len(ears.lost) + len(eyes.lost)
+    share = (ears.recovered(within) * len(ears.lost) + eyes.recovered(within) * len(eyes.lost)) / lost
+    figures.check(row, f"{name}: recovered in 300 ms", share, at_least=numbers.recovered)
+    figures.check(row, f"{name}: video frozen", eyes.frozen(buffer), at_most=numbers.frozen)
+    figures.check(row, f"{name}: longest wait for sound, seconds", ears.longest_wait(), at_most=within)
 
 
 @steady

@@ -58,6 +58,11 @@ class Experience:
         """The share of all packets that were not there `within` seconds after they should have been."""
         return sum(delay > self.one_way + within for delay in self.delays.values()) / len(self.delays)
 
+    def delay_at(self, share: float) -> float:
+        """The delay that this share of all packets did not exceed."""
+        ordered = sorted(self.delays.values())
+        return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
     def recovered(self, within: float) -> float:
         """The share of those lost that were there after all, `within` seconds after they should have been."""
         return sum(self.delays[one] <= self.one_way + within for one in self.lost) / max(1, len(self.lost))
