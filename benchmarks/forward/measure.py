@@ -14,6 +14,7 @@ from sluicegate.loadtest.server import Adapter
 from sluicegate.loadtest.stages import Loop
 from sluicegate.rtp.srtp import SrtpProfile
 
+SLUICEGATE = "Sluicegate"
 FULL_LOAD = 0.95
 FULL_LOSS = 0.001
 SAMPLE_EVERY = 16
@@ -42,6 +43,8 @@ class Measurement:
     @property
     def plane_us(self) -> float | None:
         """Of the cost, what the thread that forwards takes."""
+        if self.server != SLUICEGATE:
+            return None
         threads = self.result.server_threads_us_per_packet
         named = [cost for name, cost in threads.items() if name.startswith("plane")]
         others = [cost for name, cost in threads.items() if name != "main"]
@@ -58,7 +61,7 @@ async def measure(
     pid: int,
     options: Options,
     *,
-    server: str = "sluicegate",
+    server: str = SLUICEGATE,
     with_floor: bool = True,
     on_done: Callable[[Measurement], None] = lambda _: None,
 ) -> list[Measurement]:
