@@ -7,11 +7,11 @@ from sluicegate.compiled import kernel
 from sluicegate.router import compilation
 from sluicegate.router.kernel.egress import flush, group
 from sluicegate.router.kernel.feedback import receive_rtcp
-from sluicegate.router.kernel.forward import forward
 from sluicegate.router.kernel.header import write_16
 from sluicegate.router.kernel.ingress import classify, receive_rtp
 from sluicegate.router.kernel.output import protect
 from sluicegate.router.kernel.rewrite import write_packet
+from sluicegate.router.kernel.tick import process
 from sluicegate.router.native import call
 from sluicegate.router.tables import NONE, SENT, SLOT_BYTES, Tables
 
@@ -25,7 +25,7 @@ def ingress(t: Tables, count: int) -> int:
     for index in range(count):
         length = t.receive_messages[index].length
         handle = classify(t, index, first + index, length, 0)
-        if handle >= 0 and receive_rtp(t, handle, first + index, length) >= 0:
+        if handle >= 0 and receive_rtp(t, handle, first + index, length, t.packets[index]) >= 0:
             taken += 1
     return taken
 
@@ -45,15 +45,17 @@ def feedback(t: Tables, count: int) -> int:
 
 @kernel
 def rewrite(t: Tables, track: int) -> int:
-    """Write the packet in hand for every subscription of a track, under the number that it had last; how many."""
-    packet = t.packet[0]
+    """Write the packet read last for every subscription of a track, under the number that it had last; how many."""
+    packet, descriptor = t.packets[0], t.descriptors[0]
     row = t.arena[packet.serial & (len(t.arena) - 1)]
     handle = t.tracks[track].first_send
     written = 0
     while handle >= 0:
         send = t.send_streams[handle]
         number = send.last_out
-        if write_packet(t, written, send, t.sent[handle, number & (SENT - 1)], row, packet, number, 0, NONE):
+        if write_packet(
+            t, written, send, t.sent[handle, number & (SENT - 1)], row, packet, descriptor, number, 0, NONE
+        ):
             written += 1
         handle = send.next_of_track
     return written
@@ -86,16 +88,10 @@ def unprotect_each(t: Tables, first: int, count: int, length: int) -> int:
 
 @kernel
 def fan_out(t: Tables, count: int) -> int:
-    """Ingress and fan-out of a batch, up to the out arena; how many packets wait there."""
-    first = t.state[0].cursor
-    t.state[0].cursor += count
-    for index in range(count):
-        length = t.receive_messages[index].length
-        handle = classify(t, index, first + index, length, 0)
-        if handle >= 0:
-            stream = receive_rtp(t, handle, first + index, length)
-            if stream >= 0:
-                forward(t, stream)
+    """Ingress and fan-out of a batch, up to the out arena, as a portable socket has it; how many packets wait there."""
+    t.state[0].portable = 1
+    process(t, count)
+    t.state[0].portable = 0
     return t.state[0].out_count
 
 

@@ -110,7 +110,7 @@ class LoopDriver:
     def _wake(self) -> None:
         with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self._plane.wake_down)
-        self._plane.tables.rings[0].signalled = 0
+        self._plane.command_ring.signalled = False
         self._turn()
 
     def _turn(self) -> None:

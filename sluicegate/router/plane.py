@@ -21,14 +21,11 @@ from sluicegate.router.encoding import address_of, encode, words
 from sluicegate.router.handle import handle
 from sluicegate.router.kernel import apply, ingress
 from sluicegate.router.native import eventfd
+from sluicegate.router.rings import CommandRing, EventRing, PuntRing
 from sluicegate.router.sockets import offers_gso, open_socket
 from sluicegate.router.tables import (
-    COMMAND_RING,
     COUNTERS,
-    EVENT_RING,
-    NAME_BYTES,
     NONE,
-    PUNT_RING,
     RECEIVE_STREAM,
     SEND_STREAM,
     TRANSPORT,
@@ -98,6 +95,9 @@ class Plane:
         self.socket = open_socket(host, ports)
         self.port: int = self.socket.getsockname()[1]
         self.tables = make_tables(self.capacities)
+        self.command_ring = CommandRing(self.tables)
+        self._event_ring = EventRing(self.tables)
+        self._punt_ring = PuntRing(self.tables)
         self.handle = handle(self.tables)
         """What the kernel's entries are called with."""
         self.on_datagram: DatagramHandler = lambda data, address, transport: None
@@ -180,32 +180,25 @@ class Plane:
 
     def _pump(self) -> None:
         """Write queued commands into the ring as far as it has room, and wake the plane."""
-        ring = self.tables.rings[COMMAND_RING]
-        size = len(self.tables.commands)
+        ring = self.command_ring
         wrote = False
-        while self._backlog and int(ring.head) + len(self._backlog[0]) - int(ring.tail) <= size:
-            command = self._backlog.popleft()
-            start = int(ring.head) % size
-            room = min(len(command), size - start)
-            self.tables.commands[start : start + room] = command[:room]
-            if room < len(command):
-                self.tables.commands[: len(command) - room] = command[room:]
-            ring.head += len(command)
+        while self._backlog and ring.put(self._backlog[0]):
+            self._backlog.popleft()
             wrote = True
-        head = int(ring.head) if not self._backlog else NONE
-        if head >= 0:
-            self._retired = deque((head if at == NONE else at, sessions) for at, sessions in self._retired)
-        while self._retired and 0 <= self._retired[0][0] <= int(ring.tail):
-            self._retired.popleft()
+        if self._retired:
+            if not self._backlog:
+                head = ring.head
+                self._retired = deque((head if at == NONE else at, sessions) for at, sessions in self._retired)
+            while self._retired and 0 <= self._retired[0][0] <= ring.tail:
+                self._retired.popleft()
         if wrote and not ring.signalled:
-            ring.signalled = 1
+            ring.signalled = True
             os.eventfd_write(self.wake_down, 1)
 
     @property
     def idle(self) -> bool:
         """Whether every submitted command has been applied."""
-        ring = self.tables.rings[COMMAND_RING]
-        return not self._backlog and int(ring.head) == int(ring.tail)
+        return not self._backlog and self.command_ring.head == self.command_ring.tail
 
     # ── up ──
 
@@ -221,40 +214,17 @@ class Plane:
         """Hand on what came up; called when `wake_up` is readable, and by a slow timer."""
         with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self.wake_up)
-        self.tables.rings[EVENT_RING].signalled = 0
-        for event in self._take_events():
-            self.on_event(event)
-        for data, address, transport in self._take_punts():
-            self.on_datagram(data, address, transport)
-        self._pump()
-
-    def _take_events(self) -> list[ev.PlaneEvent]:
-        ring = self.tables.rings[EVENT_RING]
-        head = int(ring.head)  # of now: what is written meanwhile waits for the next turn of the loop
-        taken: list[ev.PlaneEvent] = []
-        while int(ring.tail) != head:
-            kind, a, b, c = (int(word) for word in self.tables.events[int(ring.tail) % len(self.tables.events)][:4])
-            ring.tail += 1
+        self._event_ring.signalled = False
+        for kind, a, b, c in self._event_ring.take():
             if kind == ingress.STREAM_STARTED:
-                taken.append(ev.StreamStarted(cmd.TrackHandle(a), b, c))
+                self.on_event(ev.StreamStarted(cmd.TrackHandle(a), b, c))
             elif kind == ingress.LAYERS_CHANGED:
-                taken.append(ev.LayersChanged(cmd.SendHandle(a), b, c))
+                self.on_event(ev.LayersChanged(cmd.SendHandle(a), b, c))
             elif kind == ingress.BYE_RECEIVED:
-                taken.append(ev.ByeReceived(cmd.TrackHandle(a), b))
-        return taken
-
-    def _take_punts(self) -> list[tuple[bytes, cmd.Address, cmd.TransportHandle | None]]:
-        ring = self.tables.rings[PUNT_RING]
-        head = int(ring.head)  # as above: a flood must not keep the loop here
-        taken = []
-        while int(ring.tail) != head:
-            slot = int(ring.tail) % len(self.tables.punts)
-            length, transport = (int(word) for word in self.tables.punt_meta[slot])
-            data = self.tables.punts[slot, :length].tobytes()
-            address = address_of(self.tables.punt_names[slot, :NAME_BYTES].tobytes())
-            ring.tail += 1
-            taken.append((data, address, cmd.TransportHandle(transport) if transport >= 0 else None))
-        return taken
+                self.on_event(ev.ByeReceived(cmd.TrackHandle(a), b))
+        for data, name, transport in self._punt_ring.take():
+            self.on_datagram(data, address_of(name), cmd.TransportHandle(transport) if transport >= 0 else None)
+        self._pump()
 
     def close(self) -> None:
         """Free the descriptors; the driver must have stopped."""

@@ -156,12 +156,13 @@ transport."""
 
 PACKET = _record(
     *("serial", "length", "payload_start", "payload_end", "payload_type", "marker", "sequence", "timestamp", "ssrc"),
-    *("format", "recovered"),
+    *("format", "recovered", "epoch"),
     elements=16,
 )
-"""What the header of the packet in hand says; offsets are bytes from its first.
+"""What the header of a packet in hand says; offsets are bytes from its first.
 
-`sequence` is 16 bits as parsed, and the stream's extended number once ingress has placed it. `elements[id]` is offset
+`sequence` is 16 bits as parsed, and the stream's extended number once ingress has placed it; `epoch` is the stream's
+from then. `elements[id]` is offset
 · 256 + length of the header extension element with that id (RFC 8285), 0 where there is none; ids above 15 are not
 looked at.
 """
@@ -263,8 +264,8 @@ class Tables(NamedTuple):
     names: Any
     cnames: Any
     structures: Any
-    packet: Any
-    descriptor: Any
+    packets: Any
+    descriptors: Any
     arena: Any
     arena_names: Any
     receive_messages: Any
@@ -339,8 +340,8 @@ def make_tables(capacities: Capacities) -> Tables:
         names=np.zeros((size.transports, NAME_BYTES + 4), np.uint8),
         cnames=np.zeros((size.send_streams, CNAME_BYTES), np.uint8),
         structures=structures,
-        packet=_records(1, PACKET),
-        descriptor=_records(1, DESCRIPTOR),
+        packets=_records(BATCH, PACKET),
+        descriptors=_records(BATCH, DESCRIPTOR),
         arena=np.zeros((size.arena_slots, SLOT_BYTES), np.uint8),
         arena_names=np.zeros((BATCH, NAME_BYTES + 4), np.uint8),
         receive_messages=_records(BATCH, MESSAGE),

@@ -8,12 +8,11 @@ closed.
 from typing import Any
 
 from sluicegate.compiled import i64, kernel
-from sluicegate.router.kernel.egress import claim_slot
+from sluicegate.router.kernel.egress import claim_slot, flush
 from sluicegate.router.kernel.ingress import LAYERS_CHANGED
 from sluicegate.router.kernel.layers import (
     PASS,
     WAIT_FOR_KEY_FRAME,
-    describe,
     filter_layers,
     layers_taken,
     may_switch,
@@ -27,46 +26,62 @@ from sluicegate.router.kernel.rings import push_event
 from sluicegate.router.tables import MARKER_SHIFT, MAX_PACKET, NONE, PICTURE_MASK, SENT, Tables
 from sluicegate.rtp.names import MediaKind
 
+OUT_LOAD = 128
+"""So many packets in the out arena are sent before more are written. Lower: more system calls. Higher: the first wait
+for the last, and 128 of them are what half a second-level cache holds."""
 SRTP_OVERHEAD = 16  # the longest tag
 
 
 @kernel
-def forward(t: Tables, receive: int) -> None:
-    """Send the packet in `t.packet` to every subscription that takes it."""
-    packet = t.packet[0]
+def forward(t: Tables, receive: int, first: int, end: int) -> None:
+    """Send a run of packets, `t.packets[first:end]`, all of one received stream, to every subscription that takes them.
+
+    A subscription gets the whole run before the next has its turn: its row, its keys and its numbers are fetched from
+    memory once, and what has been written leaves while it is in the cache. A key frame begins a run of its own.
+    """
+    if first == end:
+        return
     counters = t.counters[0]
     stream = t.receive_streams[receive]
     track = t.tracks[stream.track]
-    row = t.arena[packet.serial & (len(t.arena) - 1)]
-    padding_only = packet.payload_end == packet.payload_start
-    if track.kind == MediaKind.VIDEO and not padding_only:
-        describe(t, receive, stream, row, packet)
+    if t.descriptors[first].key_frame:
+        stream.key_frame_wanted = 0
     if track.paused:
-        counters.drop_paused += 1
+        counters.drop_paused += end - first
         return
     handle = track.first_send
     while handle >= 0:
         send = t.send_streams[handle]
         following = send.next_of_track
         if send.paused:
-            counters.drop_paused += 1
+            counters.drop_paused += end - first
             send.synchronised = 0
-        elif padding_only:
-            going_on = send.receive == receive and send.synchronised and send.epoch == stream.epoch
-            if going_on and packet.sequence > send.last_in:
-                skip(t.sent[handle], send, stream, packet.sequence)
         else:
-            out_number = admit(t, handle, send, receive, stream, packet)
-            if out_number >= 0:
-                emit(t, handle, send, row, packet, out_number)
+            for index in range(first, end):
+                offer(t, handle, send, receive, stream, index)
+        if t.state[0].out_count >= OUT_LOAD:
+            flush(t)
         handle = following
 
 
 @kernel
-def admit(t: Tables, handle: int, send: Any, receive: int, stream: Any, packet: Any) -> int:
+def offer(t: Tables, handle: int, send: Any, receive: int, stream: Any, index: int) -> None:
+    """Send a packet in hand to a subscription, if it takes it."""
+    packet, descriptor = t.packets[index], t.descriptors[index]
+    if packet.payload_end == packet.payload_start:  # padding only
+        going_on = send.receive == receive and send.synchronised and send.epoch == packet.epoch
+        if going_on and packet.sequence > send.last_in:
+            skip(t.sent[handle], send, stream, packet.sequence)
+        return
+    number = admit(t, handle, send, receive, stream, packet, descriptor)
+    if number >= 0:
+        emit(t, handle, send, packet, descriptor, number)
+
+
+@kernel
+def admit(t: Tables, handle: int, send: Any, receive: int, stream: Any, packet: Any, descriptor: Any) -> int:
     """The number under which a subscription gets this packet, or NONE if it does not get it."""
     counters = t.counters[0]
-    descriptor = t.descriptor[0]
     if not can_send(t.transports[send.transport]):
         send.synchronised = 0
         return NONE
@@ -74,8 +89,8 @@ def admit(t: Tables, handle: int, send: Any, receive: int, stream: Any, packet: 
         if not may_switch(send, stream, descriptor):
             return NONE
         switch(t, send, receive, stream, packet)
-    if not send.synchronised or send.epoch != stream.epoch:
-        if send.epoch == stream.epoch and packet.sequence <= send.last_in:  # from before the pause
+    if not send.synchronised or send.epoch != packet.epoch:
+        if send.epoch == packet.epoch and packet.sequence <= send.last_in:  # from before the pause
             counters.drop_late += 1
             return NONE
         if stream.kind == MediaKind.VIDEO and not descriptor.key_frame:
@@ -145,7 +160,7 @@ def synchronise(send: Any, stream: Any, packet: Any, descriptor: Any) -> None:
         send.first_out = send.last_out + 1
         send.timestamp_offset = (send.first_timestamp - packet.timestamp) & 0xFFFFFFFF
     send.last_in = packet.sequence - 1
-    send.epoch = stream.epoch
+    send.epoch = packet.epoch
     send.synchronised = 1
     if stream.kind == MediaKind.VIDEO:
         synchronise_picture(send, descriptor)
@@ -194,7 +209,7 @@ def find_reserved(sent: Any, send: Any, source: int) -> int:
 
 
 @kernel
-def emit(t: Tables, handle: int, send: Any, row: Any, packet: Any, number: int) -> None:
+def emit(t: Tables, handle: int, send: Any, packet: Any, descriptor: Any, number: int) -> None:
     """Write, protect and queue one packet of a subscription."""
     counters = t.counters[0]
     state = t.state[0]
@@ -202,11 +217,11 @@ def emit(t: Tables, handle: int, send: Any, row: Any, packet: Any, number: int) 
     if slot < 0:
         return
     entry = t.sent[handle, number & (SENT - 1)]
-    descriptor = t.descriptor[0]
+    row = t.arena[packet.serial & (len(t.arena) - 1)]
     marker = packet.marker
     if send.spatial >= 0 and descriptor.end_of_frame:  # where layers above are left out; the top one has its own marker
         marker |= descriptor.spatial == send.spatial
-    length = write_packet(t, slot, send, entry, row, packet, number, marker, NONE)
+    length = write_packet(t, slot, send, entry, row, packet, descriptor, number, marker, NONE)
     if length == 0 or length + SRTP_OVERHEAD > MAX_PACKET:
         counters.drop_too_long += 1
         return

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sluicegate.compiled import i64, kernel
+from sluicegate.compiled import i64, kernel, u64
 
 RTP_HEADER = 12
 ONE_BYTE_PROFILE = 0xBEDE
@@ -38,6 +38,16 @@ def write_24(row: Any, offset: int, value: int) -> None:
 def write_32(row: Any, offset: int, value: int) -> None:
     write_16(row, offset, value >> 16)
     write_16(row, offset + 2, value)
+
+
+@kernel
+def copy_bytes(target: Any, at: int, source: Any, start: int, length: int) -> None:
+    """Copy `length` bytes, none of the offsets negative.
+
+    Unsigned indices: for signed ones numba asks of each whether it counts from the end, and copies byte by byte.
+    """
+    for index in range(u64(length)):
+        target[u64(at) + u64(index)] = source[u64(start) + u64(index)]
 
 
 @kernel

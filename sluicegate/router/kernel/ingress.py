@@ -9,7 +9,7 @@ No state comes into being for a packet that did not authenticate, and a transpor
 from typing import Any
 
 from sluicegate.compiled import i64, kernel
-from sluicegate.router.kernel.header import pack_text, parse_header, read_16, read_32, write_16, write_32
+from sluicegate.router.kernel.header import copy_bytes, pack_text, parse_header, read_16, read_32, write_16, write_32
 from sluicegate.router.kernel.maps import (
     adopt_stray,
     find_transport,
@@ -125,8 +125,8 @@ def unprotect(t: Tables, transport: Any, function: int, serial: int, length: int
 
 
 @kernel
-def receive_rtp(t: Tables, handle: int, serial: int, length: int) -> int:
-    """Take one RTP datagram into `t.packet`; the receive stream that it belongs to, or NONE when there is nothing to
+def receive_rtp(t: Tables, handle: int, serial: int, length: int, packet: Any) -> int:
+    """Read one RTP datagram into `packet`; the receive stream that it belongs to, or NONE when there is nothing to
     forward."""
     counters = t.counters[0]
     transport = t.transports[handle]
@@ -145,7 +145,6 @@ def receive_rtp(t: Tables, handle: int, serial: int, length: int) -> int:
     length = unprotect(t, transport, t.native[0].srtp_unprotect, serial, length)
     if length == 0:
         return NONE
-    packet = t.packet[0]
     if not parse_header(row, length, packet):
         counters.drop_malformed += 1
         return NONE
@@ -269,8 +268,8 @@ def receive_rtx(t: Tables, receive: int, row: Any, packet: Any) -> int:
         counters.drop_payload_type += 1
         return NONE
     original = read_16(row, packet.payload_start)
-    for offset in range(packet.payload_start, packet.payload_end - 2):
-        row[offset] = row[offset + 2]
+    behind = packet.payload_start + 2
+    copy_bytes(row, packet.payload_start, row, behind, packet.payload_end - behind)
     row[0] = i64(row[0]) & 0xDF  # the padding stays behind
     row[1] = (packet.marker << 7) | stream.payload_types[0]
     write_16(row, 2, original)
@@ -300,6 +299,7 @@ def place(t: Tables, receive: int, packet: Any, row: Any) -> int:
     if not extend_sequence(t, receive, stream, packet):
         counters.drop_late += 1
         return NONE
+    packet.epoch = stream.epoch
     entry = t.history[receive, packet.sequence & (HISTORY - 1)]
     if packet.sequence <= stream.max_sequence and entry.sequence == packet.sequence:
         if entry.serial >= 0:

@@ -22,9 +22,8 @@ PASS, DROP, WAIT_FOR_KEY_FRAME = 0, 1, 2
 
 
 @kernel
-def read_descriptor(t: Tables, receive: int, stream: Any, row: Any, packet: Any) -> None:
-    """Fill `t.descriptor` from the payload, or from the dependency descriptor where the codec relies on it."""
-    descriptor = t.descriptor[0]
+def read_descriptor(t: Tables, receive: int, stream: Any, row: Any, packet: Any, descriptor: Any) -> None:
+    """Fill `descriptor` from the payload, or from the dependency descriptor where the codec relies on it."""
     start, end = packet.payload_start, packet.payload_end
     element = packet.elements[stream.dependency_descriptor_id]
     if element and (stream.codec == Codec.AV1 or stream.codec == Codec.H264):
@@ -43,13 +42,14 @@ def read_descriptor(t: Tables, receive: int, stream: Any, row: Any, packet: Any)
 
 
 @kernel
-def describe(t: Tables, receive: int, stream: Any, row: Any, packet: Any) -> None:
+def describe(t: Tables, receive: int, packet: Any, descriptor: Any) -> None:
     """Read the descriptor of a fresh packet and keep what the stream shows of itself."""
-    descriptor = t.descriptor[0]
-    read_descriptor(t, receive, stream, row, packet)
-    if descriptor.key_frame:
-        stream.key_frames += 1
-        stream.key_frame_wanted = 0
+    stream = t.receive_streams[receive]
+    if stream.kind != MediaKind.VIDEO or packet.payload_end == packet.payload_start:
+        reset_descriptor(descriptor)
+        return
+    read_descriptor(t, receive, stream, t.arena[packet.serial & (len(t.arena) - 1)], packet, descriptor)
+    stream.key_frames += descriptor.key_frame
     stream.spatial_seen = max(stream.spatial_seen, descriptor.spatial)
     stream.temporal_seen = max(stream.temporal_seen, descriptor.temporal)
 

@@ -187,10 +187,10 @@ def retransmit(t: Tables, handle: int, send: Any, number: int) -> int:
     if sequence < stream.base_sequence - HISTORY:  # from before a restart, whose timestamps were moved otherwise
         return 0
     row = t.arena[kept.serial & (len(t.arena) - 1)]
-    packet = t.packet[0]
-    if not reread(t, receive, stream, row, kept, packet):
+    packet, descriptor = t.packets[0], t.descriptors[0]
+    if not reread(t, receive, stream, row, kept, packet, descriptor):
         return 0
-    if entry.sent == 0 and stream.kind == MediaKind.VIDEO and not was_taken(entry.picture, t.descriptor[0]):
+    if entry.sent == 0 and stream.kind == MediaKind.VIDEO and not was_taken(entry.picture, descriptor):
         return 0
     slot = claim_slot(t)
     if slot < 0:
@@ -200,7 +200,7 @@ def retransmit(t: Tables, handle: int, send: Any, number: int) -> int:
         original = extended & 0xFFFF
     number = extended if original < 0 else send.rtx_sequence
     marker = entry.picture >> MARKER_SHIFT if entry.sent else packet.marker
-    length = write_packet(t, slot, send, entry, row, packet, number, marker, original)
+    length = write_packet(t, slot, send, entry, row, packet, descriptor, number, marker, original)
     if length == 0:
         return 0
     if original >= 0:
@@ -217,7 +217,7 @@ def retransmit(t: Tables, handle: int, send: Any, number: int) -> int:
 
 
 @kernel
-def reread(t: Tables, receive: int, stream: Any, row: Any, kept: Any, packet: Any) -> bool:
+def reread(t: Tables, receive: int, stream: Any, row: Any, kept: Any, packet: Any, descriptor: Any) -> bool:
     """Read a packet of the history again: its header, its place in the stream, its payload descriptor."""
     if not parse_header(row, kept.length, packet):
         return False
@@ -231,7 +231,7 @@ def reread(t: Tables, receive: int, stream: Any, row: Any, kept: Any, packet: An
     packet.timestamp = (packet.timestamp + stream.timestamp_shift) & 0xFFFFFFFF
     packet.serial = kept.serial
     if stream.codec == Codec.VP8 or stream.codec == Codec.VP9:
-        read_descriptor(t, receive, stream, row, packet)
+        read_descriptor(t, receive, stream, row, packet, descriptor)
     else:  # nothing to move; and an old dependency descriptor must not replace the structure that is in force
-        reset_descriptor(t.descriptor[0])
+        reset_descriptor(descriptor)
     return True

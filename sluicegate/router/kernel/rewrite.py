@@ -9,7 +9,15 @@ AES-GCM would see one nonce with two messages.
 from typing import Any
 
 from sluicegate.compiled import i64, kernel
-from sluicegate.router.kernel.header import ONE_BYTE_PROFILE, RTP_HEADER, read_16, write_16, write_24, write_32
+from sluicegate.router.kernel.header import (
+    ONE_BYTE_PROFILE,
+    RTP_HEADER,
+    copy_bytes,
+    read_16,
+    write_16,
+    write_24,
+    write_32,
+)
 from sluicegate.router.tables import ARRIVALS, MAX_PACKET, NONE, PICTURE_MASK, Tables
 from sluicegate.rtp.names import MediaKind
 
@@ -20,7 +28,16 @@ LONGEST_ONE_BYTE = 16
 
 @kernel
 def write_packet(
-    t: Tables, slot: int, send: Any, entry: Any, row: Any, packet: Any, number: int, marker: int, original: int
+    t: Tables,
+    slot: int,
+    send: Any,
+    entry: Any,
+    row: Any,
+    packet: Any,
+    descriptor: Any,
+    number: int,
+    marker: int,
+    original: int,
 ) -> int:
     """Write one packet of a send stream into an out slot; `original` ≥ 0 makes it RTX (RFC 4588) of that sequence
     number.
@@ -51,13 +68,11 @@ def write_packet(
     length = packet.payload_end - start
     if offset + length > ROOM:
         return 0
-    for index in range(length):
-        out[offset + index] = row[start + index]
+    copy_bytes(out, offset, row, start, length)
     if packet.format > 0 and send.kind == MediaKind.AUDIO and start == packet.payload_start:
         old, new = t.receive_streams[send.receive].payload_types[0], send.payload_types[0]
         if old != new and new >= 0:
             rename_blocks(out, offset, offset + length, old, new)
-    descriptor = t.descriptor[0]
     if entry.picture & PICTURE_MASK and descriptor.picture_id >= 0:
         move_picture(out, offset - start, descriptor, entry.picture)
     if send.transport_cc_id:
@@ -173,6 +188,5 @@ def copy_element(out: Any, offset: int, identifier: int, row: Any, element: int,
     if length == 0 or element & 0xFF != length:
         return offset
     offset = write_element(out, offset, identifier, length, wide)
-    for index in range(length):
-        out[offset - length + index] = row[(element >> 8) + index]
+    copy_bytes(out, offset - length, row, element >> 8, length)
     return offset

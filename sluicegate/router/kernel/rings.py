@@ -6,6 +6,7 @@ Full rings drop what is new and count it: a punt that matters is sent again by i
 from typing import Any
 
 from sluicegate.compiled import kernel
+from sluicegate.router.kernel.header import copy_bytes
 from sluicegate.router.native import call, fence
 from sluicegate.router.tables import EVENT_RING, NAME_BYTES, PUNT_RING, Tables
 
@@ -35,10 +36,8 @@ def push_punt(t: Tables, row: Any, length: int, name: Any, transport: int) -> No
         t.counters[0].drop_punt_full += 1
         return
     slot = ring.head & (len(t.punts) - 1)
-    for index in range(length):
-        t.punts[slot, index] = row[index]
-    for index in range(NAME_BYTES):
-        t.punt_names[slot, index] = name[index]
+    copy_bytes(t.punts[slot], 0, row, 0, length)
+    copy_bytes(t.punt_names[slot], 0, name, 0, NAME_BYTES)
     t.punt_meta[slot, 0] = length
     t.punt_meta[slot, 1] = transport
     fence()

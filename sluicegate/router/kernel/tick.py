@@ -7,11 +7,12 @@ from sluicegate.router.kernel.egress import flush
 from sluicegate.router.kernel.feedback import receive_rtcp
 from sluicegate.router.kernel.forward import forward
 from sluicegate.router.kernel.ingress import classify, receive_rtp
+from sluicegate.router.kernel.layers import describe
 from sluicegate.router.kernel.repair import repair
 from sluicegate.router.kernel.reports import report, send_transport_feedback
 from sluicegate.router.kernel.rings import wake_loop
 from sluicegate.router.native import call, fence
-from sluicegate.router.tables import BATCH, COMMAND_RING, NEVER, SLOT_BYTES, Tables
+from sluicegate.router.tables import BATCH, COMMAND_RING, NEVER, NONE, SLOT_BYTES, Tables
 
 CLOCK_MONOTONIC = 1
 MSG_DONTWAIT, MSG_TRUNC = 0x40, 0x20
@@ -59,6 +60,7 @@ def process(t: Tables, count: int) -> None:
     t.batch_buckets[bucket(count, len(t.batch_buckets))] += 1
     first = state.cursor
     state.cursor += count
+    run, run_first, run_end = NONE, 0, 0  # packets of one stream that wait to be forwarded together
     for index in range(count):
         serial = first + index
         message = t.receive_messages[index]
@@ -68,12 +70,20 @@ def process(t: Tables, count: int) -> None:
             continue
         second = t.arena[serial & (len(t.arena) - 1), 1] & 0x7F if length > 1 else 0
         if 64 <= second <= 95:
+            forward(t, run, run_first, run_end)
+            run_first = run_end
             receive_rtcp(t, handle, serial, length)
             continue
-        stream = receive_rtp(t, handle, serial, length)
-        if stream >= 0:
-            counters.packets_in += 1
-            forward(t, stream)
+        stream = receive_rtp(t, handle, serial, length, t.packets[run_end])
+        if stream < 0:
+            continue
+        counters.packets_in += 1
+        describe(t, stream, t.packets[run_end], t.descriptors[run_end])
+        if stream != run or t.descriptors[run_end].key_frame:
+            forward(t, run, run_first, run_end)
+            run, run_first = stream, run_end
+        run_end += 1
+    forward(t, run, run_first, run_end)
 
 
 @kernel
