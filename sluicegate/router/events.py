@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sluicegate.router.commands import SendHandle, TrackHandle, TransportHandle
+from sluicegate.router.commands import SendHandle, TrackHandle
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,22 +31,7 @@ class ByeReceived:
     encoding: int
 
 
-@dataclass(frozen=True, slots=True)
-class FeedbackReceived:
-    """Transport-wide feedback of a subscriber, summed over one packet of it.
-
-    `acknowledged` and `lost` count packets, `acknowledged_bytes` their size; `span_us` is the time between the first
-    and the last arrival that it reports.
-    """
-
-    transport: TransportHandle
-    acknowledged: int
-    lost: int
-    acknowledged_bytes: int
-    span_us: int
-
-
-PlaneEvent = StreamStarted | LayersChanged | ByeReceived | FeedbackReceived
+PlaneEvent = StreamStarted | LayersChanged | ByeReceived
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,7 @@ NATIVE = np.dtype(
             "srtp_unprotect",
             "srtp_protect_rtcp",
             "srtp_unprotect_rtcp",
+            "srtp_remove_stream",
         )
     ]
 )
@@ -60,8 +61,9 @@ def native_table() -> Any:
     for name in ("recvmmsg", "sendmmsg", "poll", "read", "write", "clock_gettime"):
         table[0][name] = libc_address(name)
     table[0]["errno_location"] = libc_address("__errno_location")
-    for name in ("srtp_protect", "srtp_unprotect", "srtp_protect_rtcp", "srtp_unprotect_rtcp"):
-        table[0][name] = srtp_address(name)
+    for name in NATIVE.names or ():
+        if name.startswith("srtp_"):
+            table[0][name] = srtp_address(name)
     return table
 
 

@@ -149,20 +149,20 @@ EXPECTATION = _record(
 ADDRESS = _record("state", "high", "low", "port", "transport")
 """One slot of the open-addressing map from remote address to transport. `state`: 0 empty, 1 used, 2 deleted."""
 
-STREAM_KEY = _record("state", "transport", "ssrc", "receive", "rtx", "next")
+STREAM_KEY = _record("state", "transport", "ssrc", "receive", "rtx", "next", "last")
 """One slot of the open-addressing map from (transport, SSRC) to receive stream. `receive` NONE: an SSRC that
 authenticated but is no stream of the session's (the sender of RTCP, a stray); these are chained by `next` from their
-transport."""
+transport, and `last` is when such a one was last heard."""
 
 PACKET = _record(
     *("serial", "length", "payload_start", "payload_end", "payload_type", "marker", "sequence", "timestamp", "ssrc"),
-    *("format", "recovered", "epoch"),
+    *("format", "recovered", "epoch", "padding"),
     elements=16,
 )
 """What the header of a packet in hand says; offsets are bytes from its first.
 
 `sequence` is 16 bits as parsed, and the stream's extended number once ingress has placed it; `epoch` is the stream's
-from then. `elements[id]` is offset
+from then. `padding` is what makes it as long as its neighbours. `elements[id]` is offset
 · 256 + length of the header extension element with that id (RFC 8285), 0 where there is none; ids above 15 are not
 looked at.
 """

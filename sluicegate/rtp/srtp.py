@@ -15,6 +15,9 @@ from pylibsrtp._binding import ffi
 # of a 4 Mbps stream: what a network held up for longer would be lost. Higher costs 1 bit for each stream and
 # packet.
 REPLAY_WINDOW = 1024
+# The same on the way out: nothing is sent under a number further back than the 512 of a send stream that are kept. The
+# window is moved for every packet, so half of it is 1 % of what a packet costs.
+TRANSMIT_WINDOW = 512
 
 
 class SrtpProfile(Enum):
@@ -68,16 +71,16 @@ def open_sessions(keys: SrtpKeys) -> tuple[Session, Session]:
 
     libsrtp makes state for an SSRC when its first packet has authenticated, not before.
     """
-    receive = _policy(keys.profile, keys.receive_key, Policy.SSRC_ANY_INBOUND)
-    transmit = _policy(keys.profile, keys.transmit_key, Policy.SSRC_ANY_OUTBOUND)
+    receive = _policy(keys.profile, keys.receive_key, Policy.SSRC_ANY_INBOUND, REPLAY_WINDOW)
+    transmit = _policy(keys.profile, keys.transmit_key, Policy.SSRC_ANY_OUTBOUND, TRANSMIT_WINDOW)
     # A packet that is sent again unchanged is the same bytes under the same nonce; without this libsrtp refuses it.
     transmit.allow_repeat_tx = True
     return Session(receive), Session(transmit)
 
 
-def _policy(profile: SrtpProfile, key: bytes, ssrc_type: int) -> Policy:
+def _policy(profile: SrtpProfile, key: bytes, ssrc_type: int, window: int) -> Policy:
     policy = Policy(key=key, ssrc_type=ssrc_type, srtp_profile=profile.libsrtp_profile)
-    policy.window_size = REPLAY_WINDOW
+    policy.window_size = window
     return policy
 
 

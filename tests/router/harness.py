@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from pylibsrtp import Error
+from pylibsrtp import Error, Policy, Session
 from pylibsrtp._binding import ffi, lib
 
 from sluicegate.router import commands as cmd
@@ -21,7 +21,7 @@ from sluicegate.router.kernel import tick
 from sluicegate.router.plane import Plane
 from sluicegate.router.tables import BATCH, NEVER, NONE, SLOT_BYTES, Capacities
 from sluicegate.rtp.names import Codec, Extension, MediaKind
-from sluicegate.rtp.srtp import SrtpKeys, SrtpProfile, open_sessions
+from sluicegate.rtp.srtp import REPLAY_WINDOW, SrtpKeys, SrtpProfile, open_sessions
 from tests.support import payloads
 from tests.support.rtcp_packet import RtcpPacket, parse_rtcp
 from tests.support.rtp_packet import RtpPacket, is_rtcp
@@ -76,7 +76,10 @@ class Peer:
 
     def __post_init__(self) -> None:
         mirrored = replace(self.keys, receive_key=self.keys.transmit_key, transmit_key=self.keys.receive_key)
-        self._receive, self._transmit = open_sessions(mirrored)
+        self._receive, _ = open_sessions(mirrored)
+        policy = Policy(mirrored.transmit_key, Policy.SSRC_ANY_OUTBOUND, srtp_profile=mirrored.profile.libsrtp_profile)
+        policy.window_size, policy.allow_repeat_tx = REPLAY_WINDOW, True  # it may send later than we ever do
+        self._transmit = Session(policy)
 
     def protect(self, data: bytes) -> bytes:
         if is_rtcp(data):

@@ -1,10 +1,12 @@
 """Who may speak: addresses, keys, authentication, replays, SSRCs that nobody announced."""
 
+from dataclasses import replace
+
 import pytest
 
 from sluicegate.router import commands as cmd
 from sluicegate.router.encoding import address_key
-from sluicegate.router.kernel.ingress import MAX_STREAMS
+from sluicegate.router.kernel.strays import MAX_STREAMS
 from sluicegate.rtp.srtp import SrtpProfile
 from tests.support.rtcp_packet import ReceiverReport
 
@@ -183,6 +185,48 @@ def test_unannounced_ssrcs_are_bounded_and_unauthenticated_ones_leave_no_trace(b
     assert transport.stream_count == MAX_STREAMS
     assert bench.drops()["stream_limit"] == announced + 60 + (-(MAX_STREAMS + 60) % 20)
     assert len(bench.receive(publisher, vp8(1, key=True))[subscriber.transport].rtp) == 1, "the announced one goes on"
+
+
+def test_an_ssrc_that_has_been_silent_gives_way_to_a_new_one(bench, call):
+    publisher, *_ = call
+    transport = bench.tables.transports[publisher.transport]
+    while transport.stream_count < MAX_STREAMS:
+        bench.receive(publisher, vp8(1, ssrc=60_000 + int(transport.stream_count)))
+    bench.state.now += 9_000_000
+    bench.receive(publisher, vp8(2, ssrc=60_255), vp8(1, ssrc=1))
+    assert bench.drops()["stream_limit"] == 1, "all have been heard too recently"
+    bench.state.now += 2_000_000
+    bench.receive(publisher, vp8(2, ssrc=1))
+    assert bench.drops()["stream_limit"] == 1
+    known = {int(row.ssrc) for row in bench.tables.stream_keys if row.state == 1}
+    assert len(known) == transport.stream_count == MAX_STREAMS
+    assert {1, 60_255} < known
+
+
+def test_tracks_that_come_and_go_do_not_use_a_transport_up(bench):
+    """A member who switches the camera on and off all day: new SSRCs each time, or the same ones."""
+    publisher, subscriber = bench.peer(), bench.peer()
+    for turn in range(2 * MAX_STREAMS):
+        ssrc = 10_000 + 2 * turn if turn % 2 else 9_000
+        media = replace(video(), encodings=(cmd.TrackEncoding(ssrc=ssrc, rtx_ssrc=ssrc + 1),))
+        track = bench.publish(publisher, media)
+        send = bench.subscribe(subscriber, track, sending(20_000 + 2 * turn))
+        number = 1 + turn
+        assert len(bench.receive(publisher, vp8(number, ssrc=ssrc, key=True))[subscriber.transport].rtp) == 1
+        bench.submit(cmd.RemoveSubscription(send), cmd.RemoveTrack(track))
+        bench.state.now += 1_000_000
+    assert bench.tables.transports[publisher.transport].stream_count <= MAX_STREAMS
+    assert not bench.drops()
+
+
+def test_two_ssrcs_may_take_turns_under_one_mid(bench):
+    publisher, subscriber = bench.peer(), bench.peer()
+    track = bench.publish(publisher, replace(video(mid="v"), encodings=(cmd.TrackEncoding(),)))
+    bench.subscribe(subscriber, track, sending())
+    for number in range(MAX_STREAMS + 50):
+        packet = vp8(1 + number, ssrc=5 + number % 2, key=True, extensions={1: b"v"})
+        assert len(bench.receive(publisher, packet)[subscriber.transport].rtp) == 1
+    assert bench.tables.transports[publisher.transport].stream_count == 2
 
 
 def test_packets_before_and_after_a_track_leave_nothing_behind(bench):

@@ -47,6 +47,22 @@ def pictures(packets):
     return [int.from_bytes(packet.payload[2:4], "big") & 0x7FFF for packet in packets]
 
 
+def test_the_parts_of_a_frame_are_padded_to_one_length_where_there_is_rtx(bench):
+    sizes = (1000, 1002, 987, 986, 1002, 990)  # a 64th of 1002 is 15; the last may be shorter as it is
+    heads = [vp8(number, key=number == 1) for number in range(1, 7)]
+    packets = [replace(head, payload=head.payload.ljust(size, b"x")) for head, size in zip(heads, sizes, strict=True)]
+    bare = Call(bench, receive=sending(rtx_ssrc=None, rtx_payload_type=None)).raw(*packets)
+    assert [len(data) - 12 for data in bare] == list(sizes)
+    call = Call(bench)
+    padded = call.raw(*packets)
+    assert [len(data) - 12 for data in padded] == [1002, 1002, 1002, 986, 1002, 990]
+    parsed = [RtpPacket.parse(data) for data in padded]
+    assert [packet.padding for packet in parsed] == [2, 0, 15, 0, 0, 0]
+    assert [packet.payload for packet in parsed] == [packet.payload for packet in packets]
+    again = bench.receive_rtcp(call.subscriber, Nack(1, 7000, (1002,)))[call.subscriber.transport].packets
+    assert [(packet.padding, packet.payload[2:]) for packet in again] == [(0, packets[2].payload)]
+
+
 # ── numbers and timestamps ──
 
 

@@ -339,6 +339,24 @@ def test_feedback_of_many_packets_stays_below_the_mtu_and_a_leap_costs_nothing(b
     assert max(sizes) <= 1200
 
 
+def test_a_packet_that_comes_behind_the_feedback_that_called_it_lost_is_told_with_the_next(bench):
+    publisher = bench.peer()
+    bench.publish(publisher, video(transport_cc=True))
+
+    def told():
+        packets = [packet for _, packet in of_kind(bench.advance(0.1)[publisher.transport], TransportFeedback)]
+        return {packet.base + index: at is not None for packet in packets for index, at in enumerate(packet.arrivals)}
+
+    bench.receive(publisher, wide(1), wide(2), wide(4))
+    assert told() == {1: True, 2: True, 3: False, 4: True}
+    bench.receive(publisher, wide(3), wide(5))
+    assert told() == {3: True, 4: True, 5: True}
+    bench.receive(publisher, wide(2, ssrc=7), wide(300))
+    assert told().keys() == set(range(6, 301)), "nothing new of what was told"
+    bench.receive(publisher, wide(150), wide(200))
+    assert min(number for number, came in told().items() if came) == 200, "what is 128 behind is not told any more"
+
+
 def test_no_feedback_goes_to_who_did_not_negotiate_it(bench):
     publisher = bench.peer()
     bench.publish(publisher, video())

@@ -6,19 +6,11 @@ from typing import Any
 from sluicegate.compiled import kernel
 from sluicegate.router.kernel.egress import claim_slot, flush
 from sluicegate.router.kernel.header import write_32
-from sluicegate.router.kernel.maps import (
-    adopt_stray,
-    bind_address,
-    bind_stream,
-    forget_strays,
-    stream_slot,
-    unbind_address,
-    unbind_all,
-    unbind_stream,
-)
+from sluicegate.router.kernel.maps import bind_address, bind_stream, stream_slot, unbind_address, unbind_all
 from sluicegate.router.kernel.output import can_send, queue
 from sluicegate.router.kernel.repair import insist_on_key_frame, want_key_frame
 from sluicegate.router.kernel.reports import finish
+from sluicegate.router.kernel.strays import adopt_stray, forget_strays, forget_stream, make_stray, note_stray
 from sluicegate.router.native import fence
 from sluicegate.router.tables import COMMAND_RING, HISTORY, MAX_ENCODINGS, NAME_BYTES, NEVER, NONE, SENT, Tables
 
@@ -238,10 +230,12 @@ def add_receive_stream(t: Tables, handle: int, words: Any) -> None:
 def announce(t: Tables, transport: Any, transport_handle: int, ssrc: int, receive: int, rtx: int) -> None:
     """Bind an SSRC to its receive stream; one whose packets came before has been counted, and is a stray no longer."""
     slot = stream_slot(t.stream_keys, transport_handle, ssrc)
-    if slot >= 0 and t.stream_keys[slot].receive < 0:
-        adopt_stray(t.stream_keys, transport, slot)
-    else:
+    if slot < 0:
+        slot = note_stray(t, transport_handle, transport, ssrc)
+    if slot < 0:  # strays keep all places, but what the session announces is never refused
         transport.stream_count += 1
+    elif t.stream_keys[slot].receive < 0:
+        adopt_stray(t.stream_keys, transport, slot)
     bind_stream(t.stream_keys, transport_handle, ssrc, receive, rtx)
 
 
@@ -291,9 +285,9 @@ def remove_receive_stream(t: Tables, handle: int) -> None:
     stream = t.receive_streams[handle]
     transport = t.transports[stream.transport]
     if stream.ssrc >= 0:
-        unbind_stream(t.stream_keys, stream.transport, stream.ssrc)
+        make_stray(t, stream.transport, transport, stream.ssrc)
     if stream.rtx_ssrc >= 0:
-        unbind_stream(t.stream_keys, stream.transport, stream.rtx_ssrc)
+        make_stray(t, stream.transport, transport, stream.rtx_ssrc)
     if t.expectations[handle].in_use:
         forget_expectation(t, transport, handle)
     if stream.previous_of_transport >= 0:
@@ -378,6 +372,11 @@ def remove_subscription(t: Tables, handle: int) -> None:
     if not send.in_use:
         return
     say_goodbye(t, send)
+    session = t.transports[send.transport].transmit_session
+    if session:  # or a listener in a busy channel would gather state for everybody who was ever there
+        forget_stream(t, session, send.ssrc)
+        if send.rtx_ssrc >= 0:
+            forget_stream(t, session, send.rtx_ssrc)
     if send.previous_of_track >= 0:
         t.send_streams[send.previous_of_track].next_of_track = send.next_of_track
     else:

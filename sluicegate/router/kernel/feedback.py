@@ -8,10 +8,11 @@ from typing import Any
 
 from sluicegate.compiled import i64, kernel
 from sluicegate.router.kernel.header import read_16, read_32
-from sluicegate.router.kernel.ingress import BYE_RECEIVED, MAX_STREAMS, SRTCP_MINIMUM, police, unprotect
-from sluicegate.router.kernel.maps import note_stray, stream_slot
+from sluicegate.router.kernel.ingress import BYE_RECEIVED, SRTCP_MINIMUM, police, unprotect
+from sluicegate.router.kernel.maps import stream_slot
 from sluicegate.router.kernel.repair import insist_on_key_frame, retransmit
 from sluicegate.router.kernel.rings import push_event
+from sluicegate.router.kernel.strays import has_room, note_stray
 from sluicegate.router.tables import ARRIVALS, NONE, Tables
 from sluicegate.rtp.rtcp.transport_cc import read_transport_cc
 
@@ -38,12 +39,16 @@ def receive_rtcp(t: Tables, handle: int, serial: int, length: int) -> None:
         counters.drop_policed += 1
         return
     slot = stream_slot(t.stream_keys, handle, read_32(row, 4))
-    if slot < 0 and transport.stream_count >= MAX_STREAMS:
+    if slot < 0 and not has_room(t, transport):
         counters.drop_stream_limit += 1
         return
     length = unprotect(t, transport, t.native[0].srtp_unprotect_rtcp, serial, length)
-    if length and slot < 0 and not note_stray(t.stream_keys, handle, transport, read_32(row, 4)):
-        return
+    if length:
+        if slot < 0:
+            slot = note_stray(t, handle, transport, read_32(row, 4))
+        if slot < 0:
+            return
+        t.stream_keys[slot].last = t.state[0].now
     start = 0
     budget = MAX_NACKED
     while start + 4 <= length:

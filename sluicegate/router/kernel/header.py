@@ -63,6 +63,7 @@ def parse_header(row: Any, length: int, packet: Any) -> bool:
     packet.timestamp = read_32(row, 4)
     packet.ssrc = read_32(row, 8)
     packet.recovered = 0
+    packet.padding = 0
     packet.elements[:] = 0
     offset = RTP_HEADER + 4 * (first & 0x0F)
     if offset > length:

@@ -11,15 +11,13 @@ from typing import Any
 from sluicegate.compiled import i64, kernel
 from sluicegate.router.kernel.header import copy_bytes, pack_text, parse_header, read_16, read_32, write_16, write_32
 from sluicegate.router.kernel.maps import (
-    adopt_stray,
     find_transport,
-    note_stray,
     parse_name,
     stream_slot,
-    unbind_stream,
 )
 from sluicegate.router.kernel.repair import schedule_repair, want_key_frame
 from sluicegate.router.kernel.rings import push_event, push_punt
+from sluicegate.router.kernel.strays import adopt_stray, has_room, make_stray, note_stray
 from sluicegate.router.native import call
 from sluicegate.router.tables import (
     HISTORY,
@@ -34,9 +32,9 @@ from sluicegate.rtp.names import MediaKind
 
 STREAM_STARTED, LAYERS_CHANGED, BYE_RECEIVED = 1, 2, 3
 
-MAX_STREAMS = 256
-"""Authenticated SSRCs of one transport, known to the session or not: libsrtp keeps state for each."""
-
+LATE_ARRIVALS = 128
+"""A transport-wide number this far behind the highest is not reported any more. Higher: feedback repeats more of what
+it has said."""
 MAX_DROPOUT = 3000
 """A greater jump ahead is a restart (RFC 3550 A.1)."""
 MAX_NACKED_GAP = 400
@@ -139,7 +137,7 @@ def receive_rtp(t: Tables, handle: int, serial: int, length: int, packet: Any) -
         counters.drop_policed += 1
         return NONE
     slot = stream_slot(t.stream_keys, handle, read_32(row, 8))
-    if slot < 0 and transport.stream_count >= MAX_STREAMS:
+    if slot < 0 and not has_room(t, transport):
         counters.drop_stream_limit += 1
         return NONE
     length = unprotect(t, transport, t.native[0].srtp_unprotect, serial, length)
@@ -152,11 +150,12 @@ def receive_rtp(t: Tables, handle: int, serial: int, length: int, packet: Any) -
     if transport.transport_cc_id and transport.transport_cc_wanted:
         note_arrival(t, handle, transport, packet, row)
     if slot < 0:
-        if not note_stray(t.stream_keys, handle, transport, packet.ssrc):
+        slot = note_stray(t, handle, transport, packet.ssrc)
+        if slot < 0:
             return NONE
-        slot = stream_slot(t.stream_keys, handle, packet.ssrc)
     key = t.stream_keys[slot]
     if key.receive < 0 and not recognise(t, handle, transport, slot, row, packet):
+        key.last = now
         counters.drop_unknown_stream += 1
         return NONE
     transport.remb_bytes += length
@@ -181,6 +180,8 @@ def note_arrival(t: Tables, handle: int, transport: Any, packet: Any, row: Any) 
     delta = ((sequence - transport.cc_max) & 0xFFFF) - (((sequence - transport.cc_max) & 0x8000) << 1)
     extended = transport.cc_max + delta
     if delta > mask:  # nothing of what is remembered matters any more
+        for stale in range(extended - LATE_ARRIVALS, extended):
+            t.arrivals[handle, stale & mask] = NONE
         transport.cc_base = extended
         transport.cc_max = extended - 1
         delta = 1
@@ -188,8 +189,9 @@ def note_arrival(t: Tables, handle: int, transport: Any, packet: Any, row: Any) 
         for missing in range(transport.cc_max + 1, extended):
             t.arrivals[handle, missing & mask] = NONE
         transport.cc_max = extended
-    elif extended < transport.cc_base or extended <= transport.cc_max - mask:
+    elif extended <= transport.cc_max - LATE_ARRIVALS or t.arrivals[handle, extended & mask] >= 0:
         return
+    transport.cc_base = min(transport.cc_base, extended)  # one reported as lost is taken back with the next feedback
     t.arrivals[handle, extended & mask] = t.state[0].now
     transport.cc_media_ssrc = packet.ssrc
     if t.feedback_due[handle] == NEVER:
@@ -246,8 +248,8 @@ def rebind(t: Tables, handle: int, transport: Any, slot: int, receive: int, rtx:
     key.receive = receive
     key.rtx = rtx
     known = stream.rtx_ssrc if rtx else stream.ssrc
-    if known >= 0:  # it has authenticated, so it goes on counting
-        unbind_stream(t.stream_keys, handle, known)
+    if known >= 0:
+        make_stray(t, handle, transport, known)
     if rtx:
         stream.rtx_ssrc = key.ssrc
         return

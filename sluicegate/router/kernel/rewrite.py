@@ -66,7 +66,9 @@ def write_packet(
         write_16(out, offset, original)
         offset += 2
     length = packet.payload_end - start
-    if offset + length > ROOM:
+    # Only where what is sent again goes another way: under its own number it would have to be padded again.
+    fill = packet.padding if send.rtx_ssrc >= 0 and original < 0 else 0
+    if offset + length + fill > ROOM:
         return 0
     copy_bytes(out, offset, row, start, length)
     if packet.format > 0 and send.kind == MediaKind.AUDIO and start == packet.payload_start:
@@ -75,6 +77,12 @@ def write_packet(
             rename_blocks(out, offset, offset + length, old, new)
     if entry.picture & PICTURE_MASK and descriptor.picture_id >= 0:
         move_picture(out, offset - start, descriptor, entry.picture)
+    if fill:
+        out[0] = i64(out[0]) | 0x20
+        for index in range(offset + length, offset + length + fill):
+            out[index] = 0
+        length += fill
+        out[offset + length - 1] = fill
     if send.transport_cc_id:
         t.departures[send.transport, read_departure(t, send) & (ARRIVALS - 1)] = t.state[0].now * 2048 + offset + length
     return i64(offset + length)
