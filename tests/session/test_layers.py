@@ -36,6 +36,7 @@ wishes = st.builds(
     preset=presets,
     max_preset=presets,
     max_bitrate_bps=st.none() | st.integers(0, 10**7),
+    without_top=st.booleans(),
 )
 
 
@@ -46,6 +47,18 @@ def test_without_a_wish_the_top() -> None:
 def test_preferences_are_followed() -> None:
     wish = LayerWish(preferred_spatial=1, preferred_temporal=0)
     assert CHOOSE(wish, THREE) == LayerChoice(1, 0, LayerCause.PREFERENCE)
+
+
+def test_a_busy_node_keeps_the_top_back_where_it_was_wanted() -> None:
+    assert CHOOSE(LayerWish(without_top=True), THREE) == LayerChoice(1, TOP_TEMPORAL, LayerCause.SERVER_CPU)
+    lower = LayerWish(preferred_spatial=1, without_top=True)
+    assert CHOOSE(lower, THREE) == LayerChoice(1, TOP_TEMPORAL, LayerCause.PREFERENCE)
+
+
+def test_of_a_single_picture_size_a_busy_node_keeps_back_frames() -> None:
+    assert CHOOSE(LayerWish(without_top=True), ONE) == LayerChoice(TOP_SPATIAL, 1, LayerCause.SERVER_CPU)
+    plain = LayerOffer(ONE.spatial)
+    assert CHOOSE(LayerWish(without_top=True), plain) == LayerChoice(TOP_SPATIAL, TOP_TEMPORAL, LayerCause.TOP)
 
 
 def test_a_preset_caps_by_height() -> None:
