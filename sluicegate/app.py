@@ -31,7 +31,7 @@ from sluicegate.router.plane import Plane
 from sluicegate.router.router import Router
 from sluicegate.router.sockets import ports_between
 from sluicegate.session.service import Service
-from sluicegate.session.shedding import ShedLimits
+from sluicegate.session.shedding import NO_SHEDDING, ShedLimits
 from sluicegate.transport.driver import Transports
 
 log = structlog.get_logger("sluicegate.app")
@@ -120,7 +120,7 @@ async def node(settings: Settings, *, announce: Announce = lambda line: None) ->
             clock=clock.monotonic,
             wall=clock.wall,
             paths=metrics,
-            limits=ShedLimits(),
+            limits=ShedLimits() if settings.load_shedding else NO_SHEDDING,
         )
         service.starting = True
         for plane in router.planes:

@@ -41,6 +41,10 @@ class ShedLimits:
     dwell: float = 60.0
 
 
+NO_SHEDDING = ShedLimits(enter=math.inf)
+"""The load is measured and shown, and nothing follows."""
+
+
 class Shedder:
     """Decides how much a node does. `load` is smoothed, `peak` what it was when the mode last went down a step."""
 

@@ -1,5 +1,7 @@
 """The choice of layers: the highest that every limit allows, and never nothing."""
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -114,6 +116,7 @@ def test_no_layer_is_given_away(wish: LayerWish, offer: LayerOffer) -> None:
                 for preset in (wish.preset, wish.max_preset)
             )
             or (wish.max_bitrate_bps is not None and above.bitrate_bps > wish.max_bitrate_bps)
+            or (wish.without_top and index == len(offer.spatial) - 1)
         )
 
 
@@ -122,6 +125,13 @@ def test_a_further_limit_never_raises_the_choice(wish: LayerWish, offer: LayerOf
     free = LayerWish(wish.preferred_spatial, wish.preferred_temporal, None, wish.max_preset, wish.max_bitrate_bps)
     limited = LayerWish(wish.preferred_spatial, wish.preferred_temporal, preset, wish.max_preset, wish.max_bitrate_bps)
     assert CHOOSE(limited, offer).spatial <= CHOOSE(free, offer).spatial
+
+
+@given(wishes, offers)
+def test_a_busy_node_never_gives_more(wish: LayerWish, offer: LayerOffer) -> None:
+    busy, idle = [CHOOSE(replace(wish, without_top=busy), offer) for busy in (True, False)]
+    assert (busy.spatial, busy.temporal) <= (idle.spatial, TOP_TEMPORAL)
+    assert (busy.cause is LayerCause.SERVER_CPU) <= (busy != idle)
 
 
 def test_layers_that_nobody_announced_stay_in_reach() -> None:

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluicegate.session.shedding import LONGEST_STEP, Mode, Shedder, ShedLimits
+from sluicegate.session.shedding import LONGEST_STEP, NO_SHEDDING, Mode, Shedder, ShedLimits
 
 LIMITS = ShedLimits()
 
@@ -11,8 +11,8 @@ LIMITS = ShedLimits()
 class Run:
     """A shedder that is shown a load once a second; what it did, and when."""
 
-    def __init__(self) -> None:
-        self.shedder = Shedder(LIMITS)
+    def __init__(self, limits: ShedLimits = LIMITS) -> None:
+        self.shedder = Shedder(limits)
         self.now = 0.0
         self.modes: list[tuple[float, Mode]] = []
 
@@ -101,6 +101,12 @@ def test_modes_change_less_than_twice_a_minute(phases: list[tuple[float, float, 
         assert later - earlier >= (LIMITS.onward if onward else LIMITS.dwell)
     # Fewer than four in any two minutes.
     assert all(later - earlier >= 120.0 for earlier, later in zip(times, times[3:], strict=False))
+
+
+def test_switched_off_it_only_looks() -> None:
+    run = Run(NO_SHEDDING)
+    run.load(1.0, 600)
+    assert run.modes == [] and run.shedder.load > 0.99
 
 
 @given(st.floats(0, 0.89), st.integers(1, 200))

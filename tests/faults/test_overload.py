@@ -1,0 +1,259 @@
+"""Row 23: others burn all cores while the plane has much to do."""
+
+import asyncio
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.attacks.innocent import InnocentCall
+from tests.behaviour.scene import PATIENCE, arrived, ordinals, people
+from tests.faults.figures import Figures
+from tests.faults.harmed import HarmedServer
+from tests.faults.test_load import stop_reading
+from tests.support.api import Api, ApiFailure
+from tests.support.payloads import read_mark
+from tests.support.rtc_client import ScriptedClient
+from tests.support.rtp_packet import RtpPacket
+from tests.support.server import ServerProcess
+from tests.support.sources import AudioSource, VideoSource
+
+LOW, MIDDLE, HIGH, SCREEN, SOUND = 10, 20, 30, 40, 50
+NORMAL, REDUCED, AUDIO_ONLY = 0, 1, 2
+# What the plane is given to do, of one core, with nobody beside it: much, and far from too much.
+DEMAND = 0.4
+# What is left to the plane of a core is a fifth: too little for all layers, and for the screen alone.
+BURNERS_A_CORE = 4
+# The usual limits and weights, in a fraction of the time.
+HURRIED = {"smoothing": 1.5, "onward": 5.0, "dwell": 6.0}
+
+
+@contextmanager
+def burners() -> Iterator[None]:
+    """Processes that keep every core busy, each in a session of its own, lest they share one process's time."""
+    count = BURNERS_A_CORE * len(os.sched_getaffinity(0))
+    command = [sys.executable, "-c", "while True: pass"]
+    burning = [subprocess.Popen(command, start_new_session=True) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for process in burning:
+            process.kill()
+        for process in burning:
+            process.wait()
+
+
+def gauge(server: ServerProcess, name: str) -> float:
+    found = re.search(rf"^sluicegate_{name} (\S+)$", server.get("/metrics", timeout=30.0)[1].decode(), re.MULTILINE)
+    assert found is not None
+    return float(found[1])
+
+
+async def mode_becomes(server: ServerProcess, mode: int, within: float) -> float:
+    """Wait for a mode; the seconds that it took."""
+    began = time.monotonic()
+    while (now := await asyncio.to_thread(gauge, server, "shedding_mode")) != mode:
+        if time.monotonic() > began + within:
+            load = await asyncio.to_thread(gauge, server, "load")
+            raise AssertionError(f"mode {now:g} and not {mode} after {within} s; load {load:.2f}")
+        await asyncio.sleep(0.25)
+    return time.monotonic() - began
+
+
+async def plane_share(server: ServerProcess, seconds: float = 1.0) -> float:
+    """How much of a core the busiest thread has, leaving out the event loop's."""
+
+    def spent() -> dict[str, int]:
+        tasks = Path(f"/proc/{server.process.pid}/task").iterdir()
+        return {task.name: int((task / "schedstat").read_text().split()[0]) for task in tasks}
+
+    before = spent()
+    await asyncio.sleep(seconds)
+    after = spent()
+    loop = str(server.process.pid)
+    return max(after[name] - before.get(name, 0) for name in after if name != loop) / seconds / 1e9
+
+
+class Watch:
+    """What a viewer sees: which encoding each packet of the camera is of."""
+
+    def __init__(self, client: ScriptedClient) -> None:
+        self.origins: list[int] = []
+        self._client = client
+        client.on_rtp.append(self._note)
+
+    def _note(self, packet: RtpPacket, now: float) -> None:
+        origin = read_mark(packet.payload)[0]
+        if origin in (LOW, MIDDLE, HIGH):
+            self.origins.append(origin)
+
+    async def shows(self, origin: int) -> None:
+        """Wait until the camera comes as this encoding."""
+        seen = len(self.origins)
+        await self._client.until(lambda: origin in self.origins[seen:], PATIENCE)
+
+    async def silent(self, seconds: float) -> bool:
+        """Whether nothing more comes, once what was under way has arrived."""
+        await asyncio.sleep(0.5)
+        seen = len(self.origins)
+        await asyncio.sleep(seconds)
+        return len(self.origins) == seen
+
+
+async def subscribe_crowd(server: ServerProcess, crowd: ScriptedClient, tracks: list[str]) -> None:
+    """As many subscriptions as it takes to keep the plane at its demand."""
+    tried = 40
+    for _ in range(tried):
+        for track_id in tracks:
+            await crowd.subscribe(track_id)
+    stop_reading(crowd)
+    await asyncio.sleep(0.5)
+    more = min(450, round(tried * (DEMAND / await plane_share(server) - 1)))
+    for _ in range(more):
+        for track_id in tracks:
+            await crowd.subscribe(track_id)
+
+
+async def refused(url: str) -> ApiFailure:
+    """Ask for a session, and be turned away."""
+    async with Api(url) as api:
+        with pytest.raises(ApiFailure) as caught:
+            await api.create_session("elsewhere", "newcomer")
+    return caught.value
+
+
+async def cpu_events(socket: Any, found: list[tuple[str, bool]]) -> None:
+    """Note who is told that the processor is full, and that it is not any more."""
+    while True:
+        event = await socket.receive_json()
+        if event["type"] == "quality.degraded" and event["cause"] == "server_cpu":
+            found.append((event["user_id"], event["degraded"]))
+
+
+@asynccontextmanager
+async def running(*coroutines: Coroutine[Any, Any, Any]) -> AsyncIterator[None]:
+    """Beside what is done in the block."""
+    tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def burn(
+    server: ServerProcess, watch: Watch, audio: AudioSource, figures: Figures, patience: float, label: str
+) -> range:
+    """Until the top layer is given up, and then all video; the ordinals of the sound that was sent meanwhile."""
+    first = audio.packets_sent
+    with burners():
+        taken = await mode_becomes(server, REDUCED, patience)
+        figures.note("B23", f"top layer given up after, seconds{label}", taken)
+        answer = await refused(server.url)
+        assert (answer.status, int(answer.headers["Retry-After"])) == (503, 30)
+        await watch.shows(MIDDLE)
+        figures.note("B23", f"then video after, seconds{label}", await mode_becomes(server, AUDIO_ONLY, patience))
+        assert await watch.silent(1.0)
+        return range(first, audio.packets_sent)
+
+
+async def recover(server: ServerProcess, watch: Watch, patience: float) -> None:
+    """All is given back, step by step."""
+    await mode_becomes(server, REDUCED, patience)
+    await watch.shows(MIDDLE)
+    assert (await refused(server.url)).status == 503
+    await mode_becomes(server, NORMAL, patience)
+    await watch.shows(HIGH)
+
+
+async def overload(
+    server: ServerProcess, channel: str, figures: Figures, patience: float, label: str = "", *, crowd_stays: bool = True
+) -> float:
+    """Alice films, shares her screen and speaks; bob watches, a crowd keeps the plane busy. Changes of mode a minute."""
+    encodings = [{"ssrc": ssrc, "rtx": {"ssrc": ssrc + 1}} for ssrc in (LOW, MIDDLE, HIGH)]
+    audio = AudioSource(ssrc=SOUND, payload_type=109)
+    video = [
+        VideoSource(ssrc=ssrc, payload_type=120, packets_per_frame=count)
+        for ssrc, count in ((LOW, 1), (MIDDLE, 2), (HIGH, 10), (SCREEN, 14))
+    ]
+    told: list[tuple[str, bool]] = []
+    async with (
+        people(server.url, channel, alice={}, bob={}, crowd={}) as (alice, bob, crowd),
+        bob.api.events(channel) as socket,
+    ):
+        camera = await alice.publish("VP8", encodings=encodings)
+        screen = await alice.publish("VP8", ssrc=SCREEN, rtx_ssrc=SCREEN + 1)
+        sound = await alice.publish("opus", ssrc=SOUND)
+        await bob.subscribe(camera.track_id)
+        heard = await bob.subscribe(sound.track_id)
+        watch = Watch(bob)
+        async with running(cpu_events(socket, told), alice.play(audio, *video, seconds=600)):
+            await subscribe_crowd(server, crowd, [camera.track_id, screen.track_id])
+            await watch.shows(HIGH)
+            began = time.monotonic()
+            during = await burn(server, watch, audio, figures, patience, label)
+            if not crowd_stays:
+                await crowd.api.call("DELETE", f"/sessions/{crowd.session_id}")
+            await recover(server, watch, patience)
+            minutes = (time.monotonic() - began) / 60
+            async with people(server.url, channel, dave={}):
+                pass  # newcomers are welcome again
+            await bob.until(lambda: ("bob", False) in told, PATIENCE)
+        received = set(ordinals(await arrived(bob, heard, audio.packets_sent)))
+    assert [degraded for user, degraded in told if user == "bob"] == [True, False]
+    lost = len(set(during) - received) / len(during)
+    figures.check("B23", f"sound lost while all cores burn{label}", lost, at_most=0.01)
+    changes = await asyncio.to_thread(gauge, server, "shedding_changes_total")
+    figures.check("B23", f"changes of mode, two each way{label}", changes, at_most=4, at_least=4)
+    assert "Traceback" not in server.log()
+    return changes / minutes
+
+
+@pytest.fixture
+def hurried() -> Iterator[HarmedServer]:
+    with HarmedServer(shedding=HURRIED) as started:
+        yield started
+
+
+needs_linux = pytest.mark.skipif(not Path("/proc/self/schedstat").exists(), reason="the system does not count waiting")
+
+
+@needs_linux
+async def test_a_full_processor_costs_video_and_no_sound(hurried: HarmedServer, channel: str, figures: Figures) -> None:
+    """At the usual load, with a tenth of the usual patience: too little to see whether what is given back was too much."""
+    await overload(hurried, channel, figures, 20.0, " (hurried)", crowd_stays=False)
+
+
+@needs_linux
+@pytest.mark.soak
+@pytest.mark.timeout(0)
+async def test_a_full_processor_as_shipped(
+    start_server: Callable[..., ServerProcess], channel: str, figures: Figures
+) -> None:
+    a_minute = await overload(start_server(), channel, figures, 90.0)
+    figures.check("B23", "changes of mode a minute", a_minute, at_most=1.99)
+
+
+@needs_linux
+async def test_busy_neighbours_alone_are_no_overload(hurried: HarmedServer, channel: str, figures: Figures) -> None:
+    """Two people talk and film beside burnt cores: the plane gets its turn at once, so nothing is refused."""
+    with InnocentCall(hurried.url) as call, burners():
+        call.mark()
+        loads = []
+        for _ in range(5):
+            await asyncio.sleep(1.0)
+            loads.append(await asyncio.to_thread(gauge, hurried, "load"))
+        harm = call.mark()
+        async with people(hurried.url, channel, dave={}):
+            pass
+    figures.check("B23", "load of a quiet server beside burnt cores", max(loads), at_most=0.5)
+    figures.check("B23", "lost by it", harm.fraction, at_most=0.01)
+    assert await asyncio.to_thread(gauge, hurried, "shedding_changes_total") == 0
