@@ -7,12 +7,14 @@ subscription that it stops stays as its client left it. So nothing has to be rem
 import structlog
 
 from sluicegate.errors import Unavailable
+from sluicegate.router.commands import Command, PauseSubscription
 from sluicegate.session.core import Core
 from sluicegate.session.layers import LayerCause
-from sluicegate.session.names import DegradationCause, Kind, QualityMetric
+from sluicegate.session.names import DegradationCause, Kind, QualityMetric, SubscriptionType
 from sluicegate.session.quality import Finding
 from sluicegate.session.session import Session
 from sluicegate.session.shedding import Mode, Shedder, ShedLimits
+from sluicegate.session.subscription import Subscription
 
 log = structlog.get_logger("sluicegate.session.overload")
 
@@ -40,14 +42,25 @@ class Overload:
         mode = self._core.mode = self.shedder.mode
         log.warning("load shedding", mode=mode.name.lower(), load=round(self.shedder.load, 2))
         for channel in self._core.channels.values():
-            commands = []
+            commands: list[Command] = []
             for session in channel.sessions.values():
                 for subscription in session.subscriptions.values():
                     if subscription.track.kind is Kind.VIDEO:
-                        commands += self._core.layer_commands(session, subscription)
-                        commands += self._core.stop_commands(session, subscription)
+                        commands += self._commands(session, subscription)
             if commands:
                 channel.plane.submit(*commands)
+
+    def _commands(self, session: Session, subscription: Subscription) -> list[Command]:
+        """What a subscription's plane has to be told after the mode changed."""
+        layers = self._core.layer_commands(session, subscription)
+        stops = self._core.stop_commands(session, subscription)
+        waits = subscription.track.type is SubscriptionType.SIMULCAST and not subscription.stopped
+        if layers and waits and self._core.mode is Mode.REDUCED and not stops:
+            # The lower encoding is taken up at its key frame, which stands behind all that a full plane has not read
+            # yet, for seconds. Not to forward until then lets it catch up; the picture stands still meanwhile.
+            handle = subscription.handle
+            return [PauseSubscription(handle, True), *layers, PauseSubscription(handle, False)]
+        return [*layers, *stops]
 
     def check_admission(self) -> None:
         """Raises `Unavailable` while the node has too much to do already."""

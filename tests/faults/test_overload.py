@@ -8,29 +8,33 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.attacks.innocent import InnocentCall
-from tests.behaviour.scene import PATIENCE, arrived, ordinals, people
+from tests.behaviour.scene import PATIENCE, people
 from tests.faults.figures import Figures
 from tests.faults.harmed import HarmedServer
 from tests.faults.test_load import stop_reading
+from tests.faults.viewer import Timetable, experience
 from tests.support.api import Api, ApiFailure
 from tests.support.payloads import read_mark
-from tests.support.rtc_client import ScriptedClient
+from tests.support.rtc_client import Published, ScriptedClient
 from tests.support.rtp_packet import RtpPacket
 from tests.support.server import ServerProcess
 from tests.support.sources import AudioSource, VideoSource
 
 LOW, MIDDLE, HIGH, SCREEN, SOUND = 10, 20, 30, 40, 50
 NORMAL, REDUCED, AUDIO_ONLY = 0, 1, 2
-# What the plane is given to do, of one core, with nobody beside it: much, and far from too much.
-DEMAND = 0.4
-# What is left to the plane of a core is a fifth: too little for all layers, and for the screen alone.
-BURNERS_A_CORE = 4
+# What the plane is given to do, of one core, with nobody beside it: much, and far from too much. It takes hundreds of
+# subscriptions rather than many packets, for the publisher is Python and must not starve first.
+DEMAND = 0.42
+# What is left to the plane of a core is a quarter: too little for the top layer, and for the screen.
+BURNERS_A_CORE = 3
 # The usual limits and weights, in a fraction of the time.
 HURRIED = {"smoothing": 1.5, "onward": 5.0, "dwell": 6.0}
 
@@ -107,18 +111,19 @@ class Watch:
         return len(self.origins) == seen
 
 
-async def subscribe_crowd(server: ServerProcess, crowd: ScriptedClient, tracks: list[str]) -> None:
-    """As many subscriptions as it takes to keep the plane at its demand."""
-    tried = 40
-    for _ in range(tried):
-        for track_id in tracks:
-            await crowd.subscribe(track_id)
+async def subscribe_crowd(server: ServerProcess, crowd: ScriptedClient, *tracks: Published) -> None:
+    """As many subscriptions to each track as it takes to keep the plane at its demand."""
+
+    async def subscribe(times: int) -> None:
+        for _ in range(times):
+            for track in tracks:
+                await crowd.subscribe(track.track_id)
+
+    tried = 60
+    await subscribe(tried)
     stop_reading(crowd)
     await asyncio.sleep(0.5)
-    more = min(450, round(tried * (DEMAND / await plane_share(server) - 1)))
-    for _ in range(more):
-        for track_id in tracks:
-            await crowd.subscribe(track_id)
+    await subscribe(min(420, round(tried * (DEMAND / await plane_share(server) - 1))))
 
 
 async def refused(url: str) -> ApiFailure:
@@ -149,72 +154,82 @@ async def running(*coroutines: Coroutine[Any, Any, Any]) -> AsyncIterator[None]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def burn(
-    server: ServerProcess, watch: Watch, audio: AudioSource, figures: Figures, patience: float, label: str
-) -> range:
-    """Until the top layer is given up, and then all video; the ordinals of the sound that was sent meanwhile."""
-    first = audio.packets_sent
-    with burners():
-        taken = await mode_becomes(server, REDUCED, patience)
-        figures.note("B23", f"top layer given up after, seconds{label}", taken)
-        answer = await refused(server.url)
-        assert (answer.status, int(answer.headers["Retry-After"])) == (503, 30)
-        await watch.shows(MIDDLE)
-        figures.note("B23", f"then video after, seconds{label}", await mode_becomes(server, AUDIO_ONLY, patience))
-        assert await watch.silent(1.0)
-        return range(first, audio.packets_sent)
+async def pause(alice: ScriptedClient, track: Published, paused: bool) -> None:
+    await alice.api.call("PATCH", f"/sessions/{alice.session_id}/tracks/{track.track_id}", {"paused": paused})
 
 
-async def recover(server: ServerProcess, watch: Watch, patience: float) -> None:
-    """All is given back, step by step."""
-    await mode_becomes(server, REDUCED, patience)
-    await watch.shows(MIDDLE)
-    assert (await refused(server.url)).status == 503
-    await mode_becomes(server, NORMAL, patience)
-    await watch.shows(HIGH)
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """Alice films and speaks, and may share her screen; bob watches, and a crowd keeps the plane busy."""
 
+    server: ServerProcess
+    figures: Figures
+    patience: float
+    label: str
 
-async def overload(
-    server: ServerProcess, channel: str, figures: Figures, patience: float, label: str = "", *, crowd_stays: bool = True
-) -> float:
-    """Alice films, shares her screen and speaks; bob watches, a crowd keeps the plane busy. Changes of mode a minute."""
-    encodings = [{"ssrc": ssrc, "rtx": {"ssrc": ssrc + 1}} for ssrc in (LOW, MIDDLE, HIGH)]
-    audio = AudioSource(ssrc=SOUND, payload_type=109)
-    video = [
-        VideoSource(ssrc=ssrc, payload_type=120, packets_per_frame=count)
-        for ssrc, count in ((LOW, 1), (MIDDLE, 2), (HIGH, 10), (SCREEN, 14))
-    ]
-    told: list[tuple[str, bool]] = []
-    async with (
-        people(server.url, channel, alice={}, bob={}, crowd={}) as (alice, bob, crowd),
-        bob.api.events(channel) as socket,
-    ):
-        camera = await alice.publish("VP8", encodings=encodings)
-        screen = await alice.publish("VP8", ssrc=SCREEN, rtx_ssrc=SCREEN + 1)
-        sound = await alice.publish("opus", ssrc=SOUND)
-        await bob.subscribe(camera.track_id)
-        heard = await bob.subscribe(sound.track_id)
-        watch = Watch(bob)
-        async with running(cpu_events(socket, told), alice.play(audio, *video, seconds=600)):
-            await subscribe_crowd(server, crowd, [camera.track_id, screen.track_id])
-            await watch.shows(HIGH)
+    def note(self, name: str, value: float) -> None:
+        self.figures.note("B23", name + self.label, value)
+
+    async def burn(self, alice: ScriptedClient, screen: Published, watch: Watch, audio: AudioSource) -> range:
+        """Until the top layer is given up, and with more to do all video; the ordinals of the sound meanwhile."""
+        first = audio.packets_sent
+        with burners():
+            self.note("top layer given up after, seconds", await mode_becomes(self.server, REDUCED, self.patience))
+            answer = await refused(self.server.url)
+            assert (answer.status, int(answer.headers["Retry-After"])) == (503, 30)
             began = time.monotonic()
-            during = await burn(server, watch, audio, figures, patience, label)
-            if not crowd_stays:
-                await crowd.api.call("DELETE", f"/sessions/{crowd.session_id}")
-            await recover(server, watch, patience)
-            minutes = (time.monotonic() - began) / 60
-            async with people(server.url, channel, dave={}):
-                pass  # newcomers are welcome again
-            await bob.until(lambda: ("bob", False) in told, PATIENCE)
-        received = set(ordinals(await arrived(bob, heard, audio.packets_sent)))
-    assert [degraded for user, degraded in told if user == "bob"] == [True, False]
-    lost = len(set(during) - received) / len(during)
-    figures.check("B23", f"sound lost while all cores burn{label}", lost, at_most=0.01)
-    changes = await asyncio.to_thread(gauge, server, "shedding_changes_total")
-    figures.check("B23", f"changes of mode, two each way{label}", changes, at_most=4, at_least=4)
-    assert "Traceback" not in server.log()
-    return changes / minutes
+            await watch.shows(MIDDLE)
+            self.note("then the middle one seen after, seconds", time.monotonic() - began)
+            await pause(alice, screen, False)
+            self.note("with a screen, video after, seconds", await mode_becomes(self.server, AUDIO_ONLY, self.patience))
+            return range(first, audio.packets_sent)
+
+    async def recover(self, watch: Watch) -> None:
+        """All is given back, step by step."""
+        await mode_becomes(self.server, REDUCED, self.patience)
+        await watch.shows(MIDDLE)
+        assert (await refused(self.server.url)).status == 503
+        await mode_becomes(self.server, NORMAL, self.patience)
+        await watch.shows(HIGH)
+
+    async def run(self, channel: str) -> tuple[float, float]:
+        """All of it; changes of mode, and minutes."""
+        encodings = [{"ssrc": ssrc, "rtx": {"ssrc": ssrc + 1}} for ssrc in (LOW, MIDDLE, HIGH)]
+        audio = AudioSource(ssrc=SOUND, payload_type=109)
+        video = [
+            VideoSource(ssrc=ssrc, payload_type=120, packets_per_frame=count)
+            for ssrc, count in ((LOW, 1), (MIDDLE, 1), (HIGH, 10), (SCREEN, 10))
+        ]
+        told: list[tuple[str, bool]] = []
+        async with (
+            people(self.server.url, channel, alice={}, bob={}, crowd={}) as (alice, bob, crowd),
+            bob.api.events(channel) as socket,
+        ):
+            camera = await alice.publish("VP8", encodings=encodings)
+            screen = await alice.publish("VP8", ssrc=SCREEN, body={"paused": True})
+            sound = await alice.publish("opus", ssrc=SOUND)
+            await bob.subscribe(camera.track_id)
+            heard = await bob.subscribe(sound.track_id)
+            watch, sent = Watch(bob), Timetable(alice)
+            async with running(cpu_events(socket, told), alice.play(audio, *video, seconds=600)):
+                await subscribe_crowd(self.server, crowd, camera, screen)
+                await watch.shows(HIGH)
+                began = time.monotonic()
+                during = await self.burn(alice, screen, watch, audio)
+                assert await watch.silent(1.0)
+                await pause(alice, screen, True)
+                await self.recover(watch)
+                minutes = (time.monotonic() - began) / 60
+                async with people(self.server.url, channel, dave={}):
+                    pass  # newcomers are welcome again
+                await bob.until(lambda: ("bob", False) in told, PATIENCE)
+            delays = experience(sent, audio, bob, heard, tail=10).delays
+        self.note("sound later than 300 ms", sum(delays[one] > 0.3 for one in during) / len(during))
+        lost = sum(delays[one] == inf for one in during) / len(during)
+        self.figures.check("B23", "sound lost while all cores burn" + self.label, lost, at_most=0.01)
+        assert [degraded for user, degraded in told if user == "bob"] == [True, False]
+        assert "Traceback" not in self.server.log()
+        return await asyncio.to_thread(gauge, self.server, "shedding_changes_total"), minutes
 
 
 @pytest.fixture
@@ -228,8 +243,9 @@ needs_linux = pytest.mark.skipif(not Path("/proc/self/schedstat").exists(), reas
 
 @needs_linux
 async def test_a_full_processor_costs_video_and_no_sound(hurried: HarmedServer, channel: str, figures: Figures) -> None:
-    """At the usual load, with a tenth of the usual patience: too little to see whether what is given back was too much."""
-    await overload(hurried, channel, figures, 20.0, " (hurried)", crowd_stays=False)
+    """At the usual load, with a tenth of the usual patience."""
+    changes, _ = await Trial(hurried, figures, 20.0, " (hurried)").run(channel)
+    figures.check("B23", "changes of mode, two each way (hurried)", changes, at_most=4, at_least=4)
 
 
 @needs_linux
@@ -238,8 +254,9 @@ async def test_a_full_processor_costs_video_and_no_sound(hurried: HarmedServer, 
 async def test_a_full_processor_as_shipped(
     start_server: Callable[..., ServerProcess], channel: str, figures: Figures
 ) -> None:
-    a_minute = await overload(start_server(), channel, figures, 90.0)
-    figures.check("B23", "changes of mode a minute", a_minute, at_most=1.99)
+    changes, minutes = await Trial(start_server(), figures, 150.0, "").run(channel)
+    figures.note("B23", "changes of mode, two each way", changes)
+    figures.check("B23", "changes of mode a minute", changes / minutes, at_most=1.99)
 
 
 @needs_linux

@@ -3,7 +3,7 @@
 import pytest
 
 from sluicegate.errors import Unavailable
-from sluicegate.router.commands import TOP_SPATIAL, TOP_TEMPORAL
+from sluicegate.router.commands import TOP_SPATIAL, TOP_TEMPORAL, PauseSubscription, SelectLayers, SendHandle
 from sluicegate.session.events import QualityDegradedEvent
 from sluicegate.session.requests import PreferredLayers, SubscriptionPatch
 from sluicegate.session.views import Layers
@@ -61,6 +61,19 @@ async def test_top_layers_go_first_then_video_and_sound_never() -> None:
     assert causes == [
         "session_created",
         *("layers_selected", "quality_degraded", "shed", "restored", "layers_selected", "quality_recovered"),
+    ]
+
+
+async def test_a_layer_goes_before_the_key_frame_of_the_next_is_there() -> None:
+    """Which stands behind what a full plane has not read; what stops at once makes room."""
+    scene = await Scene.set()
+    before = len(scene.node.plane.commands)
+    scene.burn(10)
+    send = min(scene.node.plane.sends)
+    assert scene.node.plane.commands[before:] == [
+        PauseSubscription(SendHandle(send), True),
+        SelectLayers(SendHandle(send), 1, TOP_TEMPORAL),
+        PauseSubscription(SendHandle(send), False),
     ]
 
 
