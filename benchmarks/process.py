@@ -85,6 +85,7 @@ class SluicegateProcess(PinnedProcess):
             "RTC_MIN_PORT": str(rtc),
             "RTC_MAX_PORT": str(rtc + RTC_PORTS - 1),
             "MAX_SESSIONS": "10000",
+            "LOAD_SHEDDING": "false",
             "LOG_LEVEL": "warning",
         }
         super().__init__([sys.executable, "-m", "sluicegate", "serve"], core, {**settings, **environment})

@@ -31,6 +31,7 @@ from sluicegate.router.plane import Plane
 from sluicegate.router.router import Router
 from sluicegate.router.sockets import ports_between
 from sluicegate.session.service import Service
+from sluicegate.session.shedding import NO_SHEDDING, ShedLimits
 from sluicegate.transport.driver import Transports
 
 log = structlog.get_logger("sluicegate.app")
@@ -119,6 +120,7 @@ async def node(settings: Settings, *, announce: Announce = lambda line: None) ->
             clock=clock.monotonic,
             wall=clock.wall,
             paths=metrics,
+            limits=ShedLimits() if settings.load_shedding else NO_SHEDDING,
         )
         service.starting = True
         for plane in router.planes:
@@ -187,6 +189,9 @@ def _warn_of_what_is_not_served(settings: Settings) -> None:
 def _ready(service: Service) -> Iterator[tuple[str, bool, str]]:
     """What this node needs before it takes work."""
     yield "plane", not service.starting, "being compiled" if service.starting else "compiled and running"
+    if not service.starting:
+        # A busy node still serves those it has, so this is never what is missing.
+        yield "load", True, service.overload.describe()
 
 
 async def _poll(service: Service, meter: Meter) -> None:
@@ -197,7 +202,7 @@ async def _poll(service: Service, meter: Meter) -> None:
         now = clock.monotonic()
         meter.observe(now - due)
         try:
-            service.poll(now, meter.cpu_load(now))
+            service.poll(now, meter.load(now))
         except Exception:  # figures are not worth the calls that run
             log.exception("poll failed")
         due = max(due + POLL_INTERVAL, now)

@@ -96,6 +96,7 @@ class Settings:
     plane_threads: int = 1
     plane_driver: PlaneDriver = PlaneDriver.THREAD
     plane_socket: PlaneSocket = PlaneSocket.BATCH
+    load_shedding: bool = True
     cors_origins: tuple[str, ...] = ()
     node_id: NodeId = field(default_factory=lambda: NodeId(new_id()))
     region: str | None = None
@@ -247,6 +248,7 @@ VARIABLES: tuple[Variable, ...] = (
     Variable(
         "PLANE_SOCKET", choice_reader(PlaneSocket), "batch or portable", "recvmmsg, sendmmsg and GSO, or plain calls"
     ),
+    Variable("LOAD_SHEDDING", read_boolean, "true or false", "refuse sessions and give up video when the CPU is full"),
     Variable(
         "CORS_ORIGINS", read_origins, "origins (https://HOST[:PORT]) with commas between, or *", "browsers' origins"
     ),

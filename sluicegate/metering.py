@@ -1,12 +1,11 @@
 """What the parts of a node count, as the samples that `/metrics` shows."""
 
-import os
-import time
 from collections.abc import Iterable
 
 from sluicegate.cluster.bus import ProcessBus
 from sluicegate.http.connections import ApiRunner
 from sluicegate.http.metrics import HistogramSample, Metrics, Sample
+from sluicegate.load import LoadMeter
 from sluicegate.router.plane import Plane
 from sluicegate.router.router import Router
 from sluicegate.session.service import Service
@@ -32,21 +31,15 @@ class Meter:
         self._transports = transports
         self._bus = bus
         self._metrics = metrics
-        self._cpu = time.process_time()
-        self._at: float | None = None
+        self._load = LoadMeter(router.thread_ids)
 
     def observe(self, lag: float) -> None:
         """The loop ran a timer this late, in seconds."""
         self._metrics.observe_loop_lag(max(lag, 0.0))
 
-    def cpu_load(self, now: float) -> float | None:
-        """The process's share of the machine's cores since the last call, 0–1; None the first time."""
-        cpu = time.process_time()
-        load = None
-        if self._at is not None and now > self._at:
-            load = (cpu - self._cpu) / (now - self._at) / (os.cpu_count() or 1)
-        self._cpu, self._at = cpu, now
-        return load
+    def load(self, now: float) -> float | None:
+        """How busy the busiest plane was lately, 0–1; None where that was not measured again."""
+        return self._load.read(now)
 
     def samples(self) -> Iterable[Sample | HistogramSample]:
         """Everything, at a scrape."""
@@ -59,6 +52,10 @@ class Meter:
         for kind, count in counts.subscriptions_by_kind.items():
             yield Sample("subscriptions", count, {"kind": kind})
         yield Sample("events_published", self._bus.published)
+        shedder = self._service.overload.shedder
+        yield Sample("load", shedder.load)
+        yield Sample("shedding_mode", shedder.mode)
+        yield Sample("shedding_changes", shedder.changes)
         for plane in self._router.planes:
             yield from _plane_samples(plane)
         for reason, count in self._transports.drops.items():

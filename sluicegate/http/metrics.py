@@ -61,6 +61,9 @@ FAMILIES: Mapping[str, Family] = {
     "plane_tracks": Family("gauge", "Tracks in a plane's table.", ("plane",)),
     "plane_sends": Family("gauge", "Send streams in a plane's table.", ("plane",)),
     "events_published": Family("counter", "Events given to the bus."),
+    "load": Family("gauge", "Share of time in which the busiest plane works or waits for a core, smoothed; 0 to 1."),
+    "shedding_mode": Family("gauge", "What load makes the server give up: 0 nothing, 1 top video layers, 2 video."),
+    "shedding_changes": Family("counter", "Changes of that mode."),
     "ready": Family("gauge", "Whether a part of the server is ready.", ("check",)),
 }
 """What sources may fill, without the prefix; counters get `_total`."""

@@ -25,6 +25,10 @@ DRAIN_INTERVAL = 0.05
 class Driver(Protocol):
     """Turns one plane from `start` to `stop`, which may be called without it."""
 
+    @property
+    def thread_id(self) -> int | None:
+        """The system's number of the thread that turns the plane; None before `start`."""
+
     def start(self) -> None: ...
 
     async def stop(self) -> None: ...
@@ -70,6 +74,10 @@ class ThreadDriver:
         finally:
             plane.tables.state[0].stop = 0
 
+    @property
+    def thread_id(self) -> int | None:
+        return self._thread.native_id
+
     def start(self) -> None:
         self._upward.start()
         self._thread.start()
@@ -94,6 +102,7 @@ class LoopDriver:
         self._upward = _Upward(plane)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self.thread_id: int | None = None
 
     @staticmethod
     def compile(plane: Plane) -> float:
@@ -101,6 +110,7 @@ class LoopDriver:
         return warm_up(tick.turn, plane.handle)
 
     def start(self) -> None:
+        self.thread_id = threading.get_native_id()
         self._loop = asyncio.get_running_loop()
         self._upward.start()
         self._loop.add_reader(self._plane.socket.fileno(), self._turn)

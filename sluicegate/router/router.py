@@ -36,6 +36,10 @@ class Router:
         for driver in self._drivers:
             driver.start()
 
+    def thread_ids(self) -> tuple[int, ...]:
+        """The system's numbers of the threads that turn the planes."""
+        return tuple(driver.thread_id for driver in self._drivers if driver.thread_id is not None)
+
     async def stop(self) -> None:
         for driver in self._drivers:
             await driver.stop()

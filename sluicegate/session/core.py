@@ -25,14 +25,22 @@ from sluicegate.session.events import (
     TrackPausedEvent,
     TrackRemovedEvent,
 )
-from sluicegate.session.layers import LayerPolicy
+from sluicegate.session.layers import LayerChoice, LayerPolicy
 from sluicegate.session.names import Kind
 from sluicegate.session.ports import Directory, EventBus, RouterPort, ServiceSettings, TransportsPort
 from sluicegate.session.session import Session, SessionIdentity
+from sluicegate.session.shedding import Mode
 from sluicegate.session.speakers import LevelReader
-from sluicegate.session.subscription import Subscription
+from sluicegate.session.subscription import Subscription, SubscriptionTerms
 from sluicegate.session.track import Track
 from sluicegate.session.views import TimelineEntry
+
+STOP_WORDS = (
+    ("subscription_paused", "subscription_resumed"),
+    ("muted_by_route", "unmuted_by_route"),
+    ("shed", "restored"),
+)
+"""How the timeline calls what stops a subscription, and its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +79,8 @@ class Core:
         self.tracks: dict[tuple[int, TrackHandle], tuple[Session, Track]] = {}
         self.sends: dict[tuple[int, SendHandle], tuple[Session, Subscription]] = {}
         self.numbers = 0
+        self.mode = Mode.NORMAL
+        """How much the node does at its load; `Overload` changes it and what follows from it."""
 
     def emit(
         self, make: Callable[..., AnyEvent], channel_id: ChannelId, session: Session | None = None, **fields: Any
@@ -194,23 +204,19 @@ class Core:
     def stop_commands(
         self, session: Session, subscription: Subscription, *, paused: bool | None = None
     ) -> list[Command]:
-        """What the plane has to be told after `paused` or the routes changed; notes it in the timeline."""
-        before = subscription.stopped, subscription.paused, subscription.muted_by_route
+        """What the plane has to be told after `paused`, the routes or the node's mode changed; the timeline too."""
+        before = subscription.stopped, subscription.paused, subscription.muted_by_route, subscription.shed
         subscription.paused = subscription.paused if paused is None else paused
         subscription.muted_by_route = self.muted_by_route(session, subscription.track)
-        track_id, subscription_id = subscription.track.track_id, subscription.subscription_id
-        if subscription.paused != before[1]:
-            session.timeline.add(
-                "subscription_paused" if subscription.paused else "subscription_resumed",
-                track_id=track_id,
-                subscription_id=subscription_id,
-            )
-        if subscription.muted_by_route != before[2]:
-            session.timeline.add(
-                "muted_by_route" if subscription.muted_by_route else "unmuted_by_route",
-                track_id=track_id,
-                subscription_id=subscription_id,
-            )
+        subscription.shed = self.sheds(subscription.track)
+        after = subscription.stopped, subscription.paused, subscription.muted_by_route, subscription.shed
+        for was, now, words in zip(before[1:], after[1:], STOP_WORDS, strict=True):
+            if was != now:
+                session.timeline.add(
+                    words[0] if now else words[1],
+                    track_id=subscription.track.track_id,
+                    subscription_id=subscription.subscription_id,
+                )
         if subscription.stopped == before[0]:
             return []
         return [PauseSubscription(subscription.handle, subscription.stopped)]
@@ -225,12 +231,16 @@ class Core:
 
     def choose_layers(self, session: Session, subscription: Subscription) -> None:
         """Asks the policy again, and tells the plane where the answer has changed."""
-        choice = self.around.policy.choose(subscription.terms.wish(), subscription.track.offer())
+        commands = self.layer_commands(session, subscription)
+        if commands:
+            self.channels[session.channel_id].plane.submit(*commands)
+
+    def layer_commands(self, session: Session, subscription: Subscription) -> list[Command]:
+        """Asks the policy again; what the plane has to be told where the answer has changed."""
+        choice = self.choose(subscription.terms, subscription.track)
         before, subscription.choice = subscription.choice, choice
         if (choice.spatial, choice.temporal) == (before.spatial, before.temporal):
-            return
-        plane = self.channels[session.channel_id].plane
-        plane.submit(SelectLayers(subscription.handle, choice.spatial, choice.temporal))
+            return []
         session.timeline.add(
             "layers_selected",
             choice.cause,
@@ -238,6 +248,15 @@ class Core:
             subscription_id=subscription.subscription_id,
             layers=subscription.target(),
         )
+        return [SelectLayers(subscription.handle, choice.spatial, choice.temporal)]
+
+    def choose(self, terms: SubscriptionTerms, track: Track) -> LayerChoice:
+        """What the policy says of a subscription to the track, as busy as the node is."""
+        return self.around.policy.choose(terms.wish(without_top=self.mode is not Mode.NORMAL), track.offer())
+
+    def sheds(self, track: Track) -> bool:
+        """Whether the node is too busy to forward the track at all."""
+        return self.mode is Mode.AUDIO_ONLY and track.kind is Kind.VIDEO
 
     def muted_by_route(self, session: Session, track: Track) -> bool:
         """Whether the channel's routes keep this track's sound from the session."""

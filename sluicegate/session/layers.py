@@ -22,6 +22,7 @@ class LayerCause(StrEnum):
     PREFERENCE = "preference"
     PRESET = "preset"
     ENTITLEMENT = "entitlement"
+    SERVER_CPU = "server_cpu"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,10 @@ class LayerOffer:
 
 @dataclass(frozen=True, slots=True)
 class LayerWish:
-    """What a subscriber wants (`preferred_*`, `preset`) and may have (`max_*`); None: no limit."""
+    """What a subscriber wants (`preferred_*`, `preset`) and may have (`max_*`); None: no limit.
+
+    `without_top`: the node is too busy for the top layer.
+    """
 
     preferred_spatial: int | None = None
     preferred_temporal: int | None = None
@@ -51,6 +55,7 @@ class LayerWish:
     max_preset: PresetName | None = None
     max_bitrate_bps: int | None = None
     priority: int = 1
+    without_top: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +79,8 @@ class PreferenceLayerPolicy:
     def choose(self, wish: LayerWish, offer: LayerOffer) -> LayerChoice:
         """Never above any limit, but the lowest spatial layer is always allowed: something is better than nothing."""
         refusals = [_refusal(index, layer, wish) for index, layer in enumerate(offer.spatial)]
+        if wish.without_top and len(offer.spatial) > 1 and refusals[-1] is None:
+            refusals[-1] = LayerCause.SERVER_CPU
         best = max((index for index, refusal in enumerate(refusals) if refusal is None), default=0)
         above = refusals[best + 1] if best + 1 < len(refusals) else None
         spatial, cause = best, refusals[best] or above
@@ -108,7 +115,15 @@ def _temporal_limits(
         (LayerCause.PREFERENCE, wish.preferred_temporal),
         (LayerCause.PRESET, _slow_enough(wish.preset, offer, layer)),
         (LayerCause.ENTITLEMENT, _slow_enough(wish.max_preset, offer, layer)),
+        (LayerCause.SERVER_CPU, _below_top(wish, offer)),
     )
+
+
+def _below_top(wish: LayerWish, offer: LayerOffer) -> int | None:
+    """Where there is one picture size only, the frame rate is what can be given up; None: no limit."""
+    if not wish.without_top or len(offer.spatial) > 1 or offer.temporal_layers < 2:
+        return None
+    return offer.temporal_layers - 2
 
 
 def _slow_enough(preset: PresetName | None, offer: LayerOffer, layer: SpatialLayer) -> int | None:

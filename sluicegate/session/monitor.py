@@ -11,8 +11,9 @@ from sluicegate.session.events import QualityDegradedEvent
 from sluicegate.session.figures import flowing_paths, is_layered
 from sluicegate.session.layers import LayerCause
 from sluicegate.session.names import DegradationCause, QualityMetric
+from sluicegate.session.overload import Overload
 from sluicegate.session.ports import PathObserver
-from sluicegate.session.quality import THRESHOLDS, Finding, Transition, path_findings
+from sluicegate.session.quality import Finding, Transition, path_findings
 from sluicegate.session.sampling import IncomingSample
 from sluicegate.session.session import Session
 from sluicegate.session.stats import quality_of, sources_of
@@ -27,12 +28,12 @@ OVERSHOOT_SAMPLES = 3
 
 
 class Monitor:
-    """Polls one node's channels. `cpu_load` (0–1) is whatever the process last measured."""
+    """Polls one node's channels."""
 
-    def __init__(self, core: Core, paths: PathObserver) -> None:
+    def __init__(self, core: Core, paths: PathObserver, overload: Overload) -> None:
         self._core = core
         self._paths = paths
-        self.cpu_load: float = 0.0
+        self._overload = overload
 
     def poll(self, now: float) -> None:
         """Looks at everything that is due. `now`: monotonic seconds."""
@@ -51,7 +52,7 @@ class Monitor:
         findings = [
             *_path_findings(session, sources),
             *_layer_findings(session, sources, now),
-            *self._load_findings(session),
+            *self._overload.findings(session),
         ]
         transition = session.quality.observe(findings, now)
         if transition is not None:
@@ -64,12 +65,6 @@ class Monitor:
         for _, subscription, figures in flowing_paths(session, sources):
             direction = "incoming" if subscription is None else "outgoing"
             self._paths.observe_fraction_lost(direction, figures.loss)
-
-    def _load_findings(self, session: Session) -> list[Finding]:
-        limit = THRESHOLDS[QualityMetric.CPU]
-        key = (DegradationCause.SERVER_CPU, QualityMetric.CPU)
-        threshold = limit.leave if key in session.quality.degraded else limit.enter
-        return [Finding(*key, self.cpu_load, threshold)] if self.cpu_load > threshold else []
 
     def _tell(self, session: Session, transition: Transition, sources: dict[str, IncomingSample]) -> None:
         finding, quality = transition.finding, quality_of(session, sources)

@@ -38,7 +38,6 @@ THRESHOLDS: dict[QualityMetric, Threshold] = {
     QualityMetric.LOSS: Threshold(0.05, 0.02),
     QualityMetric.RTT: Threshold(0.400, 0.300),
     QualityMetric.JITTER: Threshold(0.060, 0.030),
-    QualityMetric.CPU: Threshold(0.90, 0.72),
 }
 
 

@@ -12,8 +12,7 @@ made.
 | admin | all of it, for everybody; and lists of sessions, routes |
 """
 
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from msgspec import UNSET
@@ -25,12 +24,14 @@ from sluicegate.router.events import LayersChanged, PlaneEvent, StreamStarted
 from sluicegate.session import access, presenting, publishing, subscribing
 from sluicegate.session.caller import Caller, Grant
 from sluicegate.session.core import Core, Surroundings
+from sluicegate.session.counts import Counts, count
 from sluicegate.session.events import Snapshot, SubscriptionLayersEvent
 from sluicegate.session.inbound import end_sessions
 from sluicegate.session.layers import LayerPolicy, PreferenceLayerPolicy
 from sluicegate.session.lifecycle import close_session, open_session
 from sluicegate.session.monitor import Monitor, sample_session
 from sluicegate.session.names import Kind, SessionState
+from sluicegate.session.overload import Overload
 from sluicegate.session.ports import (
     Directory,
     EventBus,
@@ -54,6 +55,7 @@ from sluicegate.session.requests import (
 )
 from sluicegate.session.routes import RouteTable
 from sluicegate.session.session import Session
+from sluicegate.session.shedding import ShedLimits
 from sluicegate.session.stats import stats_view
 from sluicegate.session.turn import ice_servers
 from sluicegate.session.views import (
@@ -75,19 +77,6 @@ from sluicegate.session.views import (
 MAX_PAGE = 1000
 RETRY_AFTER_DRAIN = 5.0
 RETRY_AFTER_START = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """How much there is on this node now."""
-
-    sessions: int
-    channels: int
-    tracks: int
-    subscriptions: int
-    sessions_by_type: Mapping[str, int]
-    tracks_by_kind: Mapping[str, int]
-    subscriptions_by_kind: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +102,7 @@ class Service:
         wall: Callable[[], float],
         policy: LayerPolicy | None = None,
         paths: PathObserver | None = None,
+        limits: ShedLimits | None = None,
     ) -> None:
         self._settings = settings
         self._core = Core(
@@ -120,7 +110,8 @@ class Service:
                 settings, router, transports, events, directory, policy or PreferenceLayerPolicy(), clock, wall
             )
         )
-        self._monitor = Monitor(self._core, paths or NoPathObserver())
+        self.overload = Overload(self._core, limits or ShedLimits())
+        self._monitor = Monitor(self._core, paths or NoPathObserver(), self.overload)
         self.draining = False
         self.starting = False
         """The packet plane does not run yet: a client could not connect."""
@@ -128,12 +119,13 @@ class Service:
     # Sessions
 
     async def create_session(self, caller: Caller, request: CreateSession) -> SessionCreated:
-        """Opens a session. 503: starting, draining or full; 429: a user has too many; 403: another's ids."""
+        """Opens a session. 503: starting, draining, overloaded, full; 429: a user has too many; 403: another's ids."""
         access.require(caller, Grant.JOIN)
         if self.starting:
             raise Unavailable("This node is starting and takes no sessions yet.", retry_after=RETRY_AFTER_START)
         if self.draining:
             raise Unavailable("This node is draining and takes no new sessions.", retry_after=RETRY_AFTER_DRAIN)
+        self.overload.check_admission()
         access.check_creation(self._core, caller, request)
         session = open_session(self._core, request)
         servers = ice_servers(self._settings, session.user_id, self._core.around.wall())
@@ -356,10 +348,10 @@ class Service:
         """A message of another service; closes the sessions that it names. Never raises, whatever it holds."""
         return end_sessions(self._core, subject, payload)
 
-    def poll(self, now: float, cpu_load: float | None = None) -> None:
-        """Every 300 ms: speakers, statistics, quality. `cpu_load`: the process's share of what it may use, 0–1."""
-        if cpu_load is not None:
-            self._monitor.cpu_load = cpu_load
+    def poll(self, now: float, load: float | None = None) -> None:
+        """Every 300 ms: speakers, statistics, quality. `load`: the planes', 0–1, where it was measured again."""
+        if load is not None:
+            self.overload.observe(load, now)
         self._monitor.poll(now)
 
     def close_all(self, reason: str) -> None:
@@ -370,16 +362,7 @@ class Service:
 
     def counts(self) -> Counts:
         """How much there is."""
-        core = self._core
-        return Counts(
-            sessions=len(core.sessions),
-            channels=len(core.channels),
-            tracks=len(core.tracks),
-            subscriptions=len(core.sends),
-            sessions_by_type=Counter(session.identity.type.value for session in core.sessions.values()),
-            tracks_by_kind=Counter(track.kind.value for _, track in core.tracks.values()),
-            subscriptions_by_kind=Counter(subscription.track.kind.value for _, subscription in core.sends.values()),
-        )
+        return count(self._core)
 
     def _session(self, caller: Caller, grant: Grant, session_id: str) -> Session:
         access.require(caller, grant)

@@ -55,7 +55,7 @@ def subscribe(core: Core, caller: Caller, session: Session, request: Subscribe) 
         max_preset=caller.max_preset,
         max_bitrate_bps=caller.max_bitrate_bps,
     )
-    choice = core.around.policy.choose(terms.wish(), track.offer())
+    choice = core.choose(terms, track)
     subscription = Subscription(
         SubscriptionId(new_id()),
         channel.plane.allocate_send(),
@@ -65,6 +65,7 @@ def subscribe(core: Core, caller: Caller, session: Session, request: Subscribe) 
         choice,
         request.paused,
         core.muted_by_route(session, track),
+        core.sheds(track),
     )
     sequence_number, timestamp = first_numbers()
     channel.plane.submit(

@@ -24,7 +24,7 @@ class SubscriptionTerms:
     max_preset: PresetName | None = None
     max_bitrate_bps: int | None = None
 
-    def wish(self) -> LayerWish:
+    def wish(self, *, without_top: bool = False) -> LayerWish:
         """The terms as a layer policy reads them."""
         preferred = self.preferred_layers
         return LayerWish(
@@ -34,12 +34,16 @@ class SubscriptionTerms:
             max_preset=self.max_preset,
             max_bitrate_bps=self.max_bitrate_bps,
             priority=self.priority,
+            without_top=without_top,
         )
 
 
 @dataclass(slots=True, eq=False)
 class Subscription:
-    """One track as one session receives it. `muted_by_route`: the channel's routes keep it silent."""
+    """One track as one session receives it.
+
+    `muted_by_route`: the channel's routes keep it silent; `shed`: the node is too busy for it.
+    """
 
     subscription_id: SubscriptionId
     handle: SendHandle
@@ -49,12 +53,13 @@ class Subscription:
     choice: LayerChoice
     paused: bool
     muted_by_route: bool = False
+    shed: bool = False
     missing_since: float | None = None
 
     @property
     def stopped(self) -> bool:
         """Whether the plane is told not to send it."""
-        return self.paused or self.muted_by_route
+        return self.paused or self.muted_by_route or self.shed
 
     @property
     def mode(self) -> AudioMode | None:

@@ -14,9 +14,9 @@ from tests.support.server import READY_TIMEOUT, ROOT, VARIABLES, ServerProcess
 
 
 class HarmedServer(ServerProcess):
-    """As a `ServerProcess`, ready when constructed."""
+    """As a `ServerProcess`, ready when constructed. `shedding` are fields of `ShedLimits` that are to be others."""
 
-    def __init__(self, **env: Any) -> None:
+    def __init__(self, *, shedding: dict[str, float] | None = None, **env: Any) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="sluicegate-")
         self.directory = Path(self._directory.name)
         self.log_path = self.directory / "server.log"
@@ -29,7 +29,7 @@ class HarmedServer(ServerProcess):
         self._orders, theirs = socket.socketpair()
         with self.log_path.open("wb") as log, theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "tests.faults.harmed_node", str(theirs.fileno())],
+                [sys.executable, "-m", "tests.faults.harmed_node", str(theirs.fileno()), json.dumps(shedding or {})],
                 cwd=self.directory,
                 env={**inherited, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **self.environment},
                 stdin=subprocess.DEVNULL,

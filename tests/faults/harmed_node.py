@@ -1,10 +1,11 @@
-"""A node that does harm to itself when told to, by JSON lines on the file descriptor of its only argument.
+"""A node that does harm to itself when told to, by JSON lines on the file descriptor of its first argument.
 
     {"op": "stall_loop", "seconds": 0.2}    the event loop does nothing, other threads run
     {"op": "stall_python", "seconds": 0.2}  nothing runs that needs the GIL
     {"op": "refuse_sends", "errno": 11, "seconds": 0.3}  every sendmmsg of the planes fails
 
-Each is answered by an empty line when it is over.
+Each is answered by an empty line when it is over. The second argument is JSON: limits of load shedding that are not the
+usual ones.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import uvloop
@@ -24,6 +26,7 @@ import uvloop
 from sluicegate import app, logs
 from sluicegate.config import Settings
 from sluicegate.router.router import Router
+from sluicegate.session.shedding import ShedLimits
 
 SENDMMSG = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_int64] * 5, use_errno=True)
 
@@ -80,10 +83,11 @@ def keep_made(make: Callable[[Settings], Router], kept: list[Router]) -> Callabl
     return making
 
 
-async def main(descriptor: int) -> None:
+async def main(descriptor: int, shedding: dict[str, float]) -> None:
     """Run until SIGTERM."""
     routers: list[Router] = []
     app._router = keep_made(app._router, routers)
+    app.ShedLimits = partial(ShedLimits, **shedding)  # type: ignore[misc, assignment]
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
@@ -95,4 +99,4 @@ async def main(descriptor: int) -> None:
 
 if __name__ == "__main__":
     logs.configure(level="info", json=False)
-    uvloop.run(main(int(sys.argv[1])))
+    uvloop.run(main(int(sys.argv[1]), json.loads(sys.argv[2])))

@@ -212,6 +212,7 @@ class Node:
     clock: Clock = field(default_factory=Clock)
     router: FakeRouter = field(default_factory=FakeRouter)
     transports: FakeTransports = field(default_factory=FakeTransports)
+    load: float | None = None
 
     def __post_init__(self) -> None:
         self.bus = ProcessBus(NODE)
@@ -245,7 +246,7 @@ class Node:
         end = self.clock.now + seconds
         while self.clock.now < end - 1e-9:
             self.clock.now = min(end, self.clock.now + step)
-            self.service.poll(self.clock.now)
+            self.service.poll(self.clock.now, self.load)
 
     async def join(
         self, caller: Caller, kind: SessionType = SessionType.VIDEO, channel_id: str = CHANNEL, **more: Any

@@ -1,5 +1,7 @@
 """The choice of layers: the highest that every limit allows, and never nothing."""
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -36,6 +38,7 @@ wishes = st.builds(
     preset=presets,
     max_preset=presets,
     max_bitrate_bps=st.none() | st.integers(0, 10**7),
+    without_top=st.booleans(),
 )
 
 
@@ -46,6 +49,18 @@ def test_without_a_wish_the_top() -> None:
 def test_preferences_are_followed() -> None:
     wish = LayerWish(preferred_spatial=1, preferred_temporal=0)
     assert CHOOSE(wish, THREE) == LayerChoice(1, 0, LayerCause.PREFERENCE)
+
+
+def test_a_busy_node_keeps_the_top_back_where_it_was_wanted() -> None:
+    assert CHOOSE(LayerWish(without_top=True), THREE) == LayerChoice(1, TOP_TEMPORAL, LayerCause.SERVER_CPU)
+    lower = LayerWish(preferred_spatial=1, without_top=True)
+    assert CHOOSE(lower, THREE) == LayerChoice(1, TOP_TEMPORAL, LayerCause.PREFERENCE)
+
+
+def test_of_a_single_picture_size_a_busy_node_keeps_back_frames() -> None:
+    assert CHOOSE(LayerWish(without_top=True), ONE) == LayerChoice(TOP_SPATIAL, 1, LayerCause.SERVER_CPU)
+    plain = LayerOffer(ONE.spatial)
+    assert CHOOSE(LayerWish(without_top=True), plain) == LayerChoice(TOP_SPATIAL, TOP_TEMPORAL, LayerCause.TOP)
 
 
 def test_a_preset_caps_by_height() -> None:
@@ -101,6 +116,7 @@ def test_no_layer_is_given_away(wish: LayerWish, offer: LayerOffer) -> None:
                 for preset in (wish.preset, wish.max_preset)
             )
             or (wish.max_bitrate_bps is not None and above.bitrate_bps > wish.max_bitrate_bps)
+            or (wish.without_top and index == len(offer.spatial) - 1)
         )
 
 
@@ -109,6 +125,13 @@ def test_a_further_limit_never_raises_the_choice(wish: LayerWish, offer: LayerOf
     free = LayerWish(wish.preferred_spatial, wish.preferred_temporal, None, wish.max_preset, wish.max_bitrate_bps)
     limited = LayerWish(wish.preferred_spatial, wish.preferred_temporal, preset, wish.max_preset, wish.max_bitrate_bps)
     assert CHOOSE(limited, offer).spatial <= CHOOSE(free, offer).spatial
+
+
+@given(wishes, offers)
+def test_a_busy_node_never_gives_more(wish: LayerWish, offer: LayerOffer) -> None:
+    busy, idle = [CHOOSE(replace(wish, without_top=busy), offer) for busy in (True, False)]
+    assert (busy.spatial, busy.temporal) <= (idle.spatial, TOP_TEMPORAL)
+    assert (busy.cause is LayerCause.SERVER_CPU) <= (busy != idle)
 
 
 def test_layers_that_nobody_announced_stay_in_reach() -> None:

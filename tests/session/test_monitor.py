@@ -216,15 +216,6 @@ async def test_an_entitlement_is_told() -> None:
     assert event.value < event.threshold == 1_500_000
 
 
-async def test_a_loaded_processor_is_told() -> None:
-    made = await call()
-    for _ in range(4):
-        made.node.clock.now += 1
-        made.node.service.poll(made.node.clock.now, cpu_load=0.95)
-    causes = {(event.session_id, event.cause) for event in made.quality_events()}
-    assert causes == {(made.ann, "server_cpu"), (made.ben, "server_cpu")}
-
-
 async def test_a_publisher_who_sends_too_much_is_held_until_it_sends_less() -> None:
     made = await call(ann=member("ann", max_bitrate_bps=1_000_000))
     made.flow(3)
