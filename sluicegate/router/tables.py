@@ -186,10 +186,12 @@ STATE = _record(
     *("out_count", "dirty_count", "message_count", "iovec_count"),
     *("socket", "wake_down", "wake_up", "gso", "portable"),
     *("stop", "upward", "streams_high", "transports_high", "tracks_high"),
+    *("crowded", "taken", "load_at", "load_turn_us"),
 )
 """The plane's scalars: the batch's time, microseconds from monotonic to NTP time, when a timer is next due, the serial
-of the next arena slot, how much of the out arena, the dirty list and the message arrays is filled, and the file
-descriptors."""
+of the next arena slot, how much of the out arena, the dirty list and the message arrays is filled, the file
+descriptors; whether the core is nearly full, how many datagrams the last turn took, and since when `turn_us` was what,
+by which that is judged."""
 
 POINTERS = _record(
     *("arena", "arena_names", "receive_messages", "out", "names", "send_messages", "iovecs", "controls"),
