@@ -43,7 +43,7 @@ class Member:
 
 @dataclass(slots=True)
 class Joined:
-    """What joining took, in seconds: each call, and each ICE check with its DTLS handshake; and what failed, in words."""
+    """What joining took, in seconds: each call, each ICE check with its DTLS handshake; and what failed, in words."""
 
     calls: list[float] = field(default_factory=list)
     handshakes: list[float] = field(default_factory=list)

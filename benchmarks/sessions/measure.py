@@ -20,13 +20,6 @@ PER_SECOND = 50.0
 IDLE_SESSIONS = 200
 
 
-@dataclass(frozen=True, slots=True)
-class Quiet:
-    """How much of the server's core others took meanwhile."""
-
-    foreign_load: float
-
-
 class Watch:
     """The server's core over a time, by everybody and by the server."""
 
@@ -173,13 +166,12 @@ async def measure_growth(joins: int, killed_share: float) -> Growth:
     with SluicegateProcess(SERVER_CORE) as server:
         async with crowd(server.url) as people:
             await _warm_up(people, 40)
+        standing(server.pid, server.url)  # the first scrape is counted by series of its own
         watch = Watch(server.pid)
         before = await _come_and_go(server, joins, killed_share)
         after = await _come_and_go(server, joins, killed_share)
         foreign = watch.read()[2]
-    grown = {
-        name: [count, after.exact[name]] for name, count in before.exact.items() if count != after.exact[name]
-    }
+    grown = {name: [count, after.exact[name]] for name, count in before.exact.items() if count != after.exact[name]}
     return Growth(joins, round(joins * killed_share), before.rss_bytes, after.rss_bytes, grown, foreign)
 
 
@@ -193,6 +185,7 @@ async def _come_and_go(server: SluicegateProcess, joins: int, killed_share: floa
             people.vanish(people.members[:killed])
             await people.leave(people.members)
     await asyncio.sleep(CONSENT_TIMEOUT + SETTLE)
+    server.check()
     return standing(server.pid, server.url)
 
 

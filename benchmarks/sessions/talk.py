@@ -1,4 +1,4 @@
-"""`python -m benchmarks.sessions.talk URL`: an audio call of two, in a process of its own; a line for each line of input.
+"""`python -m benchmarks.sessions.talk URL`: an audio call of two in a process of its own; answers each line of input.
 
 The kernel notes when each packet reaches the subscriber's socket, so how late this process reads it does not matter;
 how late it sends is told beside it.
@@ -10,6 +10,7 @@ import socket
 import struct
 import sys
 import time
+from itertools import pairwise
 from typing import Any
 
 from benchmarks.sessions.crowd import Member, crowd
@@ -79,7 +80,7 @@ def _timestamp(controls: list[tuple[int, int, bytes]]) -> float:
 
 
 def _longest(times: list[float]) -> float:
-    return max((after - before for before, after in zip(times, times[1:], strict=False)), default=0.0)
+    return max((after - before for before, after in pairwise(times)), default=0.0)
 
 
 async def run(url: str) -> None:
