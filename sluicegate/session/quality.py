@@ -150,7 +150,7 @@ class QualityWatch:
     @property
     def troubled(self) -> bool:
         """Whether anything is told to be wrong, or about to be."""
-        return any(trouble.told is not None or trouble.streak for trouble in self._troubles.values())
+        return bool(self._troubles) and any(one.told is not None or one.streak for one in self._troubles.values())
 
     @property
     def limitation(self) -> DegradationCause | None:
