@@ -18,7 +18,7 @@ from benchmarks.sessions.measure import (
     measure_joining,
     measure_memory,
 )
-from benchmarks.sessions.parts import Part, measure_parts
+from benchmarks.sessions.parts import Part, split
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
 CASES = ("memory", "joins", "growth")
@@ -45,15 +45,24 @@ def main() -> int:
             found.append(one)
             print(row(one), flush=True)
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    kept = {"machine": Machine.this().as_dict(), "measurements": [as_dict(one) for one in found]}
-    options.output.write_text(json.dumps(kept, indent=1) + "\n")
+    fresh = [as_dict(one) for one in found]
+    kept = [one for one in _earlier(options.output) if one["kind"] not in {new["kind"] for new in fresh}]
+    result = {"machine": Machine.this().as_dict(), "measurements": fresh + kept}
+    options.output.write_text(json.dumps(result, indent=1) + "\n")
     print(f"kept in {options.output}")
     return 0
 
 
+def _earlier(output: Path) -> list[dict[str, Any]]:
+    """Measurements of the cases that were not asked for, from the time before."""
+    return list(json.loads(output.read_text())["measurements"]) if output.exists() else []
+
+
 async def _case(case: str, options: argparse.Namespace) -> list[Any]:
     if case == "memory":
-        return [*await measure_memory(options.sessions, options.idle_seconds), *measure_parts()]
+        found = await measure_memory(options.sessions, options.idle_seconds)
+        (memory,) = [one for one in found if isinstance(one, Memory)]
+        return [*found, *split(memory.idle_bytes)]
     if case == "joins":
         return [await measure_joining(options.rate, options.seconds)]
     return [await measure_growth(options.churn, 0.3)]

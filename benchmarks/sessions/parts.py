@@ -21,6 +21,7 @@ from sluicegate.router import tables
 from sluicegate.rtp.srtp import SrtpKeys, SrtpProfile, open_sessions
 
 COUNT = 300
+TALKING = "and of a track with a subscription: rows, above all the lists that repairs need"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +38,28 @@ def measure_parts() -> list[Part]:
     return [Part(name, size) for name, size in json.loads(found)]
 
 
+def split(session_bytes: float) -> list[Part]:
+    """What `session_bytes`, measured of a connected session, consist of; what no part explains is Python's."""
+    parts = measure_parts()
+    rest = session_bytes - sum(part.size_bytes for part in parts)
+    return [*parts, Part("the rest: Python's objects above all", rest), Part(TALKING, talking_bytes())]
+
+
+def talking_bytes() -> int:
+    """Rows of one track with one encoding, and of one subscription."""
+    own = tables.TRACK, tables.RECEIVE_STREAM, tables.SEND_STREAM
+    rings = tables.HISTORY * tables.HISTORY_ENTRY.itemsize + tables.SENT * tables.SENT_ENTRY.itemsize
+    return rings + sum(row.itemsize for row in own)
+
+
 def _parts() -> list[Part]:
     """OpenSSL and libsrtp by the growth of resident memory, the rows of the tables by their layout."""
     context = DtlsContext(Certificate.generate())
     keys = SrtpKeys(SrtpProfile.AEAD_AES_128_GCM, bytes(28), bytes(28))
-    transport = tables.TRANSPORT.itemsize + tables.ARRIVALS * 16
     return [
         Part("a finished DTLS association (OpenSSL and its object)", _grown(lambda: _association(context))),
         Part("two SRTP sessions (libsrtp and their objects)", _grown(lambda: open_sessions(keys))),
-        Part("the transport's rows, as far as they are touched at most", transport),
+        Part("the transport's row", tables.TRANSPORT.itemsize),
     ]
 
 
