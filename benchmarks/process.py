@@ -60,12 +60,16 @@ class PinnedProcess:
         self.process.wait(STOP_TIMEOUT)
         self._directory.cleanup()
 
+    def check(self) -> None:
+        """RuntimeError with its last words when it has ended."""
+        if self.process.poll() is not None:
+            raise RuntimeError(f"it ended with {self.process.returncode}:\n{self.log_path.read_text()[-4000:]}")
+
     def wait_http(self, url: str, timeout: float = READY_TIMEOUT) -> None:
         """Until `url` answers 200; RuntimeError with its last words when it ends before, TimeoutError when never."""
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
-            if self.process.poll() is not None:
-                raise RuntimeError(f"it ended with {self.process.returncode}:\n{self.log_path.read_text()[-4000:]}")
+            self.check()
             with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5) as answer:
                 if answer.status == 200:
                     return

@@ -7,33 +7,48 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.sessions.table import sessions_table
+
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
 README = HERE / "README.md"
 PLOT = HERE / "cost.png"
 BEGIN, END = "<!-- figures: python -m benchmarks.report -->", "<!-- end of figures -->"
+SESSIONS_BEGIN, SESSIONS_END = "<!-- sessions: python -m benchmarks.report -->", "<!-- end of sessions -->"
 NO_LOSS = 0.001
 QUIET = 0.05
 """The server's core belongs to the server when others take less than this share of it."""
 
 
 def main() -> int:
-    """Rewrite the part of the README between its marks."""
+    """Rewrite the parts of the README between their marks, as far as there are results."""
     forward, peers = _read(RESULTS / "forward.json"), _read(RESULTS / "peers.json")
-    if forward is None:
-        print("there is no benchmarks/results/forward.json; run `make bench` first", file=sys.stderr)
+    sessions = _read(RESULTS / "sessions.json")
+    if forward is None and sessions is None:
+        print("there is nothing in benchmarks/results; run `make bench` first", file=sys.stderr)
         return 1
+    if sessions is not None:
+        table = sessions_table(sessions["measurements"])
+        _rewrite(SESSIONS_BEGIN, SESSIONS_END, [_machine(sessions["machine"]), table])
+    if forward is not None:
+        _rewrite(BEGIN, END, _forward_parts(forward, peers))
+    print(f"wrote {README}")
+    return 0
+
+
+def _forward_parts(forward: Any, peers: Any) -> list[str]:
     compared = peers["measurements"] if peers else []
-    parts = [BEGIN, _machine(forward["machine"]), _forward_table(forward["measurements"])]
+    parts = [_machine(forward["machine"]), _forward_table(forward["measurements"])]
     if compared:
         parts += ["### Beside other servers", _peers_table(compared)]
     _plot(forward["measurements"], compared)
-    parts += [f"![CPU of a forwarded packet]({PLOT.name})", END]
-    before, _, rest = README.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
-    README.write_text(before + "\n\n".join(parts) + after)
-    print(f"wrote {README} and {PLOT}")
-    return 0
+    return [*parts, f"![CPU of a forwarded packet]({PLOT.name})"]
+
+
+def _rewrite(begin: str, end: str, parts: list[str]) -> None:
+    before, _, rest = README.read_text().partition(begin)
+    _, _, after = rest.partition(end)
+    README.write_text(before + "\n\n".join([begin, *parts, end]) + after)
 
 
 def _read(path: Path) -> Any:

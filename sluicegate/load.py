@@ -3,7 +3,7 @@
 Linux counts both for each thread (`/proc/self/task/N/schedstat`: nanoseconds on a core, nanoseconds runnable without
 one). Their sum is what a packet sees as a busy server, whoever keeps it busy: our own work, neighbours on the same
 cores, or too small a share of them. A machine whose cores are full of others' work is no overload as long as the
-plane gets its turn at once. The reasons are in docs/decisions/0005-what-load-is.md.
+plane gets its turn at once. The reasons are in docs/decisions/0006-what-load-is.md.
 """
 
 import os

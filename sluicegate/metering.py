@@ -5,11 +5,13 @@ from collections.abc import Iterable
 from sluicegate.cluster.bus import ProcessBus
 from sluicegate.http.connections import ApiRunner
 from sluicegate.http.metrics import HistogramSample, Metrics, Sample
+from sluicegate.ice.lite_agent import StunDrop
 from sluicegate.load import LoadMeter
 from sluicegate.router.plane import Plane
 from sluicegate.router.router import Router
 from sluicegate.session.service import Service
 from sluicegate.transport.driver import Transports
+from sluicegate.transport.state import TransportDrop
 
 TICK_COUNTERS = {
     "packets_received": "datagrams",
@@ -18,6 +20,9 @@ TICK_COUNTERS = {
     "bytes_sent": "bytes_out",
     "plane_ticks": "turns",
 }
+
+# All of them from the start: a series that comes with its first drop looks like growth, and has no rate.
+CONTROL_DROPS = tuple(reason.value for reason in (*StunDrop, *TransportDrop))
 
 
 class Meter:
@@ -58,8 +63,8 @@ class Meter:
         yield Sample("shedding_changes", shedder.changes)
         for plane in self._router.planes:
             yield from _plane_samples(plane)
-        for reason, count in self._transports.drops.items():
-            yield Sample("packets_dropped", count, {"plane": "control", "reason": reason})
+        for reason in CONTROL_DROPS:
+            yield Sample("packets_dropped", self._transports.drops[reason], {"plane": "control", "reason": reason})
 
 
 def connection_samples(runner: ApiRunner) -> Iterable[Sample]:

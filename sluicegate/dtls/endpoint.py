@@ -2,12 +2,11 @@
 
 The keys leave this object only when the handshake has finished, the peer has proved the certificate that one of its
 fingerprints names, and both ends share an SRTP profile; until then nothing about the peer is believed. Fingerprints
-may come after the handshake. Every call costs up to a millisecond of cryptography: calls belong off the event loop,
-one at a time.
+may come after the handshake. With them OpenSSL's object goes, and `farewell` says and hears goodbye. Every call costs
+up to a millisecond of cryptography: calls belong off the event loop, one at a time.
 """
 
 import contextlib
-from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -16,6 +15,7 @@ from OpenSSL import SSL, crypto
 
 from sluicegate.dtls.certificate import Fingerprint, any_matches
 from sluicegate.dtls.context import DtlsContext, DtlsRole
+from sluicegate.dtls.farewell import Farewell, Suite, derive_farewell
 from sluicegate.dtls.records import (
     ContentType,
     HandshakeGuard,
@@ -84,9 +84,11 @@ class DtlsEndpoint:
     def __init__(self, context: DtlsContext, role: DtlsRole, fingerprints: Sequence[Fingerprint] = ()) -> None:
         self.role = role
         self._fingerprints = tuple(fingerprints)
-        self._connection = context.associate(role, self)
+        # OpenSSL's object, until there are keys; from then on `_farewell`.
+        self._openssl: SSL.Connection | None = context.associate(role, self)
+        self._farewell: Farewell | None = None
         self._guard = HandshakeGuard()
-        self._held: deque[bytes] = deque(maxlen=_HELD_RECORDS)
+        self._held: list[bytes] = []
         self._held_change: bytes | None = None
         self._finished = False
         self._over = False
@@ -99,7 +101,12 @@ class DtlsEndpoint:
         self._repeat_interval = FIRST_REPEAT
         self._openssl_at: float | None = None
         self._outgoing: list[bytes] = []
-        self._events: deque[DtlsEvent] = deque()
+        self._events: list[DtlsEvent] = []
+
+    @property
+    def _connection(self) -> SSL.Connection:
+        assert self._openssl is not None, "there are keys, so OpenSSL is not asked any more"
+        return self._openssl
 
     @property
     def finished(self) -> bool:
@@ -114,7 +121,7 @@ class DtlsEndpoint:
     def set_fingerprints(self, fingerprints: Sequence[Fingerprint], now: float) -> None:
         """Say which certificates may be the peer's; a finished handshake is judged at once."""
         self._fingerprints = tuple(fingerprints)
-        if self._finished and not self._over:
+        if self._finished and not self._over and self._farewell is None:
             self._release_keys()
             self._collect(now)
 
@@ -145,7 +152,7 @@ class DtlsEndpoint:
         return outgoing
 
     def next_event(self) -> DtlsEvent | None:
-        return self._events.popleft() if self._events else None
+        return self._events.pop(0) if self._events else None
 
     def get_timer(self) -> float | None:
         if self._over or self._finished:
@@ -170,7 +177,7 @@ class DtlsEndpoint:
         for record in split_records(data):
             if epoch_of(record) > 0:
                 if len(record) <= _HELD_RECORD_BYTES:
-                    self._held.append(record)
+                    self._held = [*self._held, record][-_HELD_RECORDS:]
             elif record[0] == ContentType.CHANGE_CIPHER_SPEC:
                 self._held_change = record
             elif self._guard.admits(record):
@@ -186,7 +193,7 @@ class DtlsEndpoint:
             self._feed(self._held_change)
             self._held_change = None
         while self._held and self._connection.get_state_string() == _AFTER_CHANGE:
-            self._feed(self._held.popleft())
+            self._feed(self._held.pop(0))
 
     def _receive_after_handshake(self, data: bytes) -> None:
         records = [record for record in split_records(data) if epoch_of(record) > 0]
@@ -194,9 +201,14 @@ class DtlsEndpoint:
             # The peer repeats its last flight: ours was lost. Nothing else is negotiated, so OpenSSL need not see it.
             self._outgoing += self._flight
         for record in records:
-            if record[0] != ContentType.HANDSHAKE:
+            if self._over or record[0] == ContentType.HANDSHAKE:
+                continue
+            if self._farewell is None:
                 self._connection.bio_write(record)
                 self._read()
+            elif self._farewell.ends(record):
+                self._end()
+                self._events.append(ClosedByPeer())
 
     def _feed(self, record: bytes) -> None:
         if self._finished or self._over:
@@ -237,11 +249,19 @@ class DtlsEndpoint:
         material = self._connection.export_keying_material(EXPORTER_LABEL, length)
         keys = split_keying_material(profile, material, is_client=self.role is DtlsRole.CLIENT)
         self._events.append(KeysReady(keys))
+        self._derive_farewell()
+
+    def _derive_farewell(self) -> None:
+        connection = self._connection
+        suite = Suite.of(connection.get_cipher_name())
+        secret = connection.master_key()
+        randoms = connection.client_random(), connection.server_random()
+        if suite is not None and secret is not None and randoms[0] is not None and randoms[1] is not None:
+            is_client = self.role is DtlsRole.CLIENT
+            self._farewell = derive_farewell(suite, secret, randoms[0], randoms[1], is_client=is_client)
 
     def _read(self) -> None:
         """Let OpenSSL work on an alert, or on application data, which means nothing here."""
-        if self._over:
-            return
         try:
             while True:
                 self._connection.recv(1 << 14)
@@ -259,11 +279,11 @@ class DtlsEndpoint:
     def _end(self) -> None:
         """The association is over; the peer, if there is one, is told with close_notify."""
         self._over = True
-        if self._finished:
+        if self._farewell is not None and self._openssl is None:
+            self._outgoing.append(self._farewell.close_notify())
+        elif self._finished:
             with contextlib.suppress(SSL.Error):
                 self._connection.shutdown()
-        # The connection and this object refer to each other: without this they wait for the cyclic collector.
-        self._connection.set_app_data(None)
 
     def _collect(self, now: float, repeat_interval: float = FIRST_REPEAT) -> None:
         """Take what OpenSSL wrote; during the handshake it is a flight, to be repeated until the peer answers."""
@@ -280,13 +300,17 @@ class DtlsEndpoint:
                 self._flight = []
             self._repeats, self._repeat_at, self._openssl_at = False, None, None
             self._held.clear()
+            if self._openssl is not None and (self._over or self._farewell is not None):
+                # The two refer to each other: without this they wait for the cyclic collector.
+                self._openssl.set_app_data(None)
+                self._openssl = None
         else:
             remaining = self._connection.DTLSv1_get_timeout()
             self._openssl_at = None if remaining is None else now + remaining
 
     def _written(self) -> Iterable[bytes]:
-        while True:
+        while self._openssl is not None:
             try:
-                yield self._connection.bio_read(1 << 16)
+                yield self._openssl.bio_read(1 << 16)
             except SSL.WantReadError:
                 return

@@ -15,7 +15,6 @@ is the *path* that we send on:
 Consent (RFC 7675) is the peer's own checks: 30 s without one and it is lost, for good.
 """
 
-from collections import deque
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -146,7 +145,7 @@ class LiteAgent:
         self._last_check: float | None = None
         self._state = IceState.NEW
         self._outgoing: list[tuple[bytes, Address]] = []
-        self._events: deque[IceEvent] = deque()
+        self._events: list[IceEvent] = []
 
     @property
     def credentials(self) -> Credentials:
@@ -235,7 +234,7 @@ class LiteAgent:
         return outgoing
 
     def next_event(self) -> IceEvent | None:
-        return self._events.popleft() if self._events else None
+        return self._events.pop(0) if self._events else None
 
     def get_timer(self) -> float | None:
         if self._last_check is None or self._state is IceState.CLOSED:

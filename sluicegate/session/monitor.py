@@ -1,7 +1,7 @@
 """What is looked at again and again: who speaks, how good it is, and whether a publisher keeps within its bitrate.
 
-`poll` is called every 300 ms. Speakers are judged each time (the paper's decision interval), each session once a
-second.
+`poll` is called every 300 ms. Speakers are judged each time (the paper's decision interval), each session with media
+once a second; thousands that are merely connected cost next to nothing.
 """
 
 from sluicegate.ids import TrackId, UserId
@@ -39,7 +39,7 @@ class Monitor:
         """Looks at everything that is due. `now`: monotonic seconds."""
         for channel in list(self._core.channels.values()):
             listen(self._core, channel, now)
-            due = [session for session in channel.sessions.values() if session.sample.due(now)]
+            due = [one for one in channel.sessions.values() if one.sample.due(now) and not self._rests(one)]
             for session in due:
                 sample_session(session, channel, now)
             sources = sources_of(channel) if due else {}
@@ -47,6 +47,12 @@ class Monitor:
                 self._judge(session, sources, now)
                 self._show_paths(session, sources)
                 enforce_bitrates(self._core, session)
+
+    def _rests(self, session: Session) -> bool:
+        """Whether there is nothing to see: no media, now or in the latest sample, and nothing wrong that could end."""
+        sample = session.sample
+        media = session.tracks or session.subscriptions or sample.incoming or sample.outgoing
+        return not (media or session.quality.troubled or self.cpu_load > THRESHOLDS[QualityMetric.CPU].leave)
 
     def _judge(self, session: Session, sources: dict[str, IncomingSample], now: float) -> None:
         findings = [
@@ -103,11 +109,13 @@ def listen(core: Core, channel: Channel, now: float) -> None:
         return
     for track_id, reader in channel.levels.items():
         _, track = channel.tracks[track_id]
+        if track.stopped:
+            reader.pause()
+            continue
         # Speech has one encoding.
         figures = channel.plane.receive_statistics(track.handle)[0]
         heard = reader.read(figures.audio_level_sum, figures.audio_level_count, figures.last_packet, now)
-        if not track.stopped:
-            channel.speakers.push(track_id, heard)
+        channel.speakers.push(track_id, heard)
     dominant = channel.speakers.evaluate()
     if dominant is not None and dominant != channel.speaking:
         core.change_speaker(channel, dominant, _speaker_user(channel, channel.speaking))

@@ -147,6 +147,11 @@ class QualityWatch:
         return frozenset(finding.key for finding in self._told())
 
     @property
+    def troubled(self) -> bool:
+        """Whether anything is told to be wrong, or about to be."""
+        return bool(self._troubles) and any(one.told is not None or one.streak for one in self._troubles.values())
+
+    @property
     def limitation(self) -> DegradationCause | None:
         """What limits the session most; an entitlement only where nothing else does."""
         worst = max(self._told(), key=_urgency, default=None)

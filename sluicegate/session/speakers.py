@@ -189,6 +189,10 @@ class LevelReader:
     level_count: int = 0
     read_at: float | None = None
 
+    def pause(self) -> None:
+        """Nobody listens for now: what comes until the next reading counts for nothing."""
+        self.read_at = None
+
     def read(self, level_sum: int, level_count: int, last_packet: float, now: float) -> tuple[tuple[int, int], ...]:
         """The levels since the last reading, newest last, as (level, how many times in a row); at most one second."""
         total, count = level_sum - self.level_sum, level_count - self.level_count

@@ -1,6 +1,5 @@
 """The decisions about one session, in order: the answer to "why do I see this?"."""
 
-from collections import deque
 from collections.abc import Callable
 
 from sluicegate import clock
@@ -15,7 +14,8 @@ class Timeline:
 
     def __init__(self, wall: Callable[[], float], length: int = LENGTH) -> None:
         self._wall = wall
-        self._entries: deque[TimelineEntry] = deque(maxlen=length)
+        self._length = length
+        self._entries: list[TimelineEntry] = []
 
     def add(
         self,
@@ -41,8 +41,9 @@ class Timeline:
                 probes=probes,
             )
         )
+        if len(self._entries) > self._length:
+            del self._entries[0]
 
     def entries(self, latest: int | None = None) -> tuple[TimelineEntry, ...]:
         """All entries, or only the `latest` so many; oldest first."""
-        entries = tuple(self._entries)
-        return entries if latest is None else entries[-latest:]
+        return tuple(self._entries if latest is None else self._entries[-latest:])

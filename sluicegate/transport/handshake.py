@@ -6,7 +6,6 @@ are in order and the endpoint is touched by one thread at a time. What arrives m
 size.
 """
 
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -71,7 +70,7 @@ class Handshake:
         self._endpoint: DtlsEndpoint | None = None
         self._role: DtlsRole | None = None
         self._fingerprints: tuple[Fingerprint, ...] | None = None
-        self._inbox: deque[bytes] = deque()
+        self._inbox: list[bytes] = []
         self._inbox_bytes = 0
         self._timer: float | None = None
         self._starting = False
@@ -136,11 +135,11 @@ class Handshake:
             now,
             self._endpoint,
             self._fingerprints,
-            list(self._inbox),
+            self._inbox,
             timer_due,
             self._closing,
         )
-        self._inbox.clear()
+        self._inbox = []
         self._inbox_bytes = 0
         self._fingerprints = None
         self._working = True
@@ -151,7 +150,7 @@ class Handshake:
         self._endpoint = result.endpoint
         self._timer = result.timer
         if work.close:
-            # Whoever still holds this peer need not hold OpenSSL's 70 kB.
+            # Whoever still holds this peer need not hold its association.
             self._closing, self._endpoint = False, None
 
     def abandon_work(self) -> None:

@@ -6,7 +6,6 @@ verified peer. The peer closes of itself, with a reason in words, when it does n
 itself, or falls silent.
 """
 
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -72,7 +71,7 @@ class Peer:
         self._auto_role_at: float | None = None
         self._first_flight: float | None = None
         self._outgoing: list[tuple[bytes, Address]] = []
-        self._events: deque[PeerEvent] = deque()
+        self._events: list[PeerEvent] = []
 
     @property
     def credentials(self) -> Credentials:
@@ -167,7 +166,7 @@ class Peer:
         return outgoing
 
     def next_event(self) -> PeerEvent | None:
-        return self._events.popleft() if self._events else None
+        return self._events.pop(0) if self._events else None
 
     def get_timer(self) -> float | None:
         if self.closed:

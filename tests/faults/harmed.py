@@ -45,10 +45,15 @@ class HarmedServer(ServerProcess):
             self.stop()
             raise
 
-    def harm(self, op: str, **arguments: Any) -> None:
+    def harm(self, op: str, **arguments: Any) -> Any:
         """Do harm, and return when it is over."""
         self._orders.sendall(json.dumps({"op": op, **arguments}).encode() + b"\n")
-        assert self._orders.recv(1) == b"\n"
+        with self._orders.makefile("rb", buffering=0) as answers:
+            return json.loads(answers.readline())
+
+    def counts(self) -> dict[str, int]:
+        """How many tasks and objects it has."""
+        return dict(self.harm("counts"))
 
     def stop(self) -> int:
         self._orders.close()

@@ -3,13 +3,16 @@
     {"op": "stall_loop", "seconds": 0.2}    the event loop does nothing, other threads run
     {"op": "stall_python", "seconds": 0.2}  nothing runs that needs the GIL
     {"op": "refuse_sends", "errno": 11, "seconds": 0.3}  every sendmmsg of the planes fails
+    {"op": "shorten_consent", "seconds": 4}  who is silent for so long is gone
+    {"op": "counts"}                         (no harm) how many tasks there are, and objects of the kinds of `KINDS`
 
-Each is answered by an empty line when it is over. The second argument is JSON: limits of load shedding that are not the
-usual ones.
+Each is answered by a line of JSON when it is over. The second argument is JSON: limits of load shedding that are not
+the usual ones.
 """
 
 import asyncio
 import ctypes
+import gc
 import json
 import os
 import signal
@@ -17,6 +20,7 @@ import socket
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -25,9 +29,15 @@ import uvloop
 
 from sluicegate import app, logs
 from sluicegate.config import Settings
+from sluicegate.ice import lite_agent
 from sluicegate.router.router import Router
 from sluicegate.session.shedding import ShedLimits
 
+# Objects of which there is at least one for each session, or track or subscription of it.
+KINDS = (
+    *("Session", "Channel", "Member", "Track", "Subscription", "Transport", "Peer", "LiteAgent", "Handshake"),
+    *("DtlsEndpoint", "Connection", "Policy"),
+)
 SENDMMSG = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_int64] * 5, use_errno=True)
 
 
@@ -63,14 +73,25 @@ class Harm:
             record.sendmmsg = before
         time.sleep(0.05)  # a call that has begun still needs the function
 
+    def shorten_consent(self, seconds: float) -> None:
+        lite_agent.CONSENT_TIMEOUT, lite_agent.DISCONNECTED_AFTER = seconds, seconds / 2
+
+    def counts(self) -> dict[str, int]:
+        async def count() -> dict[str, int]:
+            gc.collect()
+            kinds = Counter(type(one).__name__ for one in gc.get_objects())
+            return {"tasks": len(asyncio.all_tasks()), **{kind: kinds[kind] for kind in KINDS}}
+
+        return asyncio.run_coroutine_threadsafe(count(), self._loop).result()
+
 
 def obey(channel: socket.socket, harm: Harm) -> None:
     """Do what is asked for, one after the other."""
     with channel.makefile("r") as orders:
         for line in orders:
             order = json.loads(line)
-            getattr(harm, order.pop("op"))(**order)
-            channel.sendall(b"\n")
+            answer = getattr(harm, order.pop("op"))(**order)
+            channel.sendall(json.dumps(answer).encode() + b"\n")
 
 
 def keep_made(make: Callable[[Settings], Router], kept: list[Router]) -> Callable[[Settings], Router]:

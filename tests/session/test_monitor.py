@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from sluicegate.router.events import TransportStatistics
 from sluicegate.session.events import QualityDegradedEvent, SpeakerChangedEvent
 from sluicegate.session.names import DegradationCause, PresetName, QualityMetric, Source
@@ -69,6 +71,18 @@ async def test_a_paused_microphone_does_not_speak() -> None:
     node.news()
     polls(node, 10, ann=(ann, 20), ben=(ben, 127))
     assert node.news() == []
+
+
+async def test_what_was_said_into_a_paused_microphone_is_not_heard_afterwards() -> None:
+    node, ann, ben, sessions, tracks = await conversation()
+    await node.service.update_track(ANN, sessions[0], tracks[0], TrackPatch(paused=True))
+    polls(node, 10, ann=(ann, 20), ben=(ben, 127))
+    await node.service.update_track(ANN, sessions[0], tracks[0], TrackPatch(paused=False))
+    node.news()
+    polls(node, 5, ann=(ann, 127), ben=(ben, 127))
+    assert node.news() == []
+    polls(node, 5, ann=(ann, 20), ben=(ben, 127))
+    assert [event.user_id for event in node.news() if isinstance(event, SpeakerChangedEvent)] == ["ann"]
 
 
 async def test_the_sound_of_a_screen_is_no_speaker() -> None:
@@ -237,3 +251,28 @@ async def test_polling_a_quiet_node_says_nothing() -> None:
     node.news()
     node.pass_time(60.0)
     assert node.news() == []
+
+
+async def test_who_is_merely_connected_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    node = Node()
+    ann = (await node.join(ANN)).session_id
+    looked: list[int] = []
+    statistics = node.plane.transport_statistics
+    monkeypatch.setattr(node.plane, "transport_statistics", lambda handle: looked.append(handle) or statistics(handle))
+    node.pass_time(10.0)
+    assert looked == []
+    await node.service.stats(ANN, ann)
+    assert len(looked) == 1
+    track = (await node.speak(ANN, ann)).track_id
+    node.pass_time(3.0)
+    assert len(looked) >= 3
+    await node.service.unpublish(ANN, ann, track)
+    node.pass_time(3.0)
+    assert (await node.service.stats(ANN, ann)).tracks == ()
+    looked.clear()
+    node.pass_time(10.0)
+    assert looked == []
+    for _ in range(4):
+        node.clock.now += 1
+        node.service.poll(node.clock.now, cpu_load=0.95)
+    assert looked, "a processor that is too busy concerns everybody"

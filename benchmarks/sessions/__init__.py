@@ -1,0 +1,1 @@
+"""What sessions cost when nothing is forwarded: memory, joining, idling, and coming and going."""
