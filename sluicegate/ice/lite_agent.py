@@ -15,7 +15,7 @@ is the *path* that we send on:
 Consent (RFC 7675) is the peer's own checks: 30 s without one and it is lost, for good.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from sluicegate.errors import ParseError
@@ -104,11 +104,27 @@ class CredentialsRetired:
 
 
 @dataclass(frozen=True, slots=True)
+class ChecksSettled:
+    """Checks with this username from the path change nothing any more but the time of the last one.
+
+    Who can may answer them in the agent's place, signed with `password`, and say so by `note_check`.
+    """
+
+    username: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ChecksUnsettled:
+    """Every check is the agent's again."""
+
+
+@dataclass(frozen=True, slots=True)
 class ConsentLost:
     """No check for `CONSENT_TIMEOUT`; the agent is closed."""
 
 
-IceEvent = PairAdded | PairRemoved | PathChanged | CredentialsRetired | ConsentLost
+IceEvent = PairAdded | PairRemoved | PathChanged | CredentialsRetired | ChecksSettled | ChecksUnsettled | ConsentLost
 
 
 class _Generation:
@@ -143,6 +159,7 @@ class LiteAgent:
         self._nominated_generation = -1
         self._nominated_at = 0.0
         self._last_check: float | None = None
+        self._settled = False
         self._state = IceState.NEW
         self._outgoing: list[tuple[bytes, Address]] = []
         self._events: list[IceEvent] = []
@@ -172,10 +189,17 @@ class LiteAgent:
 
     def set_remote_fragment(self, username_fragment: str) -> None:
         """Accept only checks of a peer with this username fragment, until a restart (it then has a new one)."""
+        self._unsettle()
         self._generations[-1].remote_fragment = username_fragment
+
+    def note_check(self, at: float) -> None:
+        """A check as `ChecksSettled` allows has been answered, at that time."""
+        if self._path is not None and self._last_check is not None and at > self._last_check:
+            self._last_check = self._path.last_check = at
 
     def restart(self) -> Credentials:
         """Make new credentials. The old ones, and the path, serve until a check with the new ones has come."""
+        self._unsettle()
         if len(self._generations) == MAX_GENERATIONS:
             self._retire(self._generations.pop())
         number = self._generations[-1].number + 1
@@ -251,6 +275,7 @@ class LiteAgent:
             self._events.append(ConsentLost())
         elif now >= self._last_check + DISCONNECTED_AFTER:
             self._state = IceState.DISCONNECTED
+            self._unsettle()
 
     def _find_generation(self, fragment: str) -> _Generation | None:
         for generation in self._generations:
@@ -279,8 +304,17 @@ class LiteAgent:
             self._nominate(pair, generation, now)
         elif self._should_follow(pair, is_new, now):
             self._move(pair)
-        settled = self._nominated_generation >= 0
-        self._state = IceState.COMPLETED if settled else IceState.CONNECTED
+        nominated = self._nominated_generation >= 0
+        self._state = IceState.COMPLETED if nominated else IceState.CONNECTED
+        alone = nominated and len(self._generations) == 1 and pair is self._path
+        if alone and not self._settled and message.username is not None:
+            self._settled = True
+            self._events.append(ChecksSettled(message.username, generation.credentials.password))
+
+    def _unsettle(self) -> None:
+        if self._settled:
+            self._settled = False
+            self._events.append(ChecksUnsettled())
 
     def _add_pair(self, address: Address, priority: int, now: float) -> _Pair:
         if len(self._pairs) >= MAX_PAIRS:
@@ -323,6 +357,7 @@ class LiteAgent:
 
     def _move(self, pair: _Pair | None) -> None:
         if pair is not self._path:
+            self._unsettle()
             self._path = pair
             self._events.append(PathChanged(None if pair is None else pair.address))
 

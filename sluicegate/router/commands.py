@@ -4,7 +4,7 @@ Every command is a value. The plane's thread applies commands in the order of th
 packets, so a handle may be allocated again as soon as the command that frees it has been submitted.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NewType
 
 from sluicegate.rtp.names import Codec, Extension, MediaKind
@@ -98,6 +98,16 @@ class SetDestination:
 
 
 @dataclass(frozen=True, slots=True)
+class AnswerChecks:
+    """Checks with this username from where the transport sends to change nothing: the plane may answer them, signed
+    with `password`. An empty username takes that back."""
+
+    transport: TransportHandle
+    username: bytes = b""
+    password: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class InstallKeys:
     """The SRTP keys of a finished, verified handshake. The plane owns the sessions made of them."""
 
@@ -180,6 +190,7 @@ Command = (
     | BindAddress
     | UnbindAddress
     | SetDestination
+    | AnswerChecks
     | InstallKeys
     | RemoveTransport
     | AddTrack

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from sluicegate.router import commands as cmd
-from sluicegate.router.kernel import apply
+from sluicegate.router.kernel import apply, sha1
 from sluicegate.router.kernel.header import ELEMENTS
 from sluicegate.router.tables import (
+    CHECK_NAME_BYTES,
     CNAME_BYTES,
     MAX_ENCODINGS,
     MAX_FORMATS,
@@ -108,6 +109,10 @@ def encode(command: cmd.Command, *, family: int, streams: Sequence[int] = ()) ->
         case cmd.SetDestination(transport, address):
             name = b"" if address is None else sockaddr(address, family)
             yield words(apply.SET_DESTINATION, transport, len(name), *pack_bytes(name, NAME_BYTES))
+        case cmd.AnswerChecks(transport, username, password):
+            fits = len(username) <= CHECK_NAME_BYTES and len(password) <= sha1.BLOCK
+            packed = pack_bytes(username, CHECK_NAME_BYTES) + pack_bytes(password, sha1.BLOCK)
+            yield words(apply.ANSWER_CHECKS, transport, len(username) if fits else 0, *packed)
         case cmd.RemoveTransport(transport):
             yield words(apply.REMOVE_TRANSPORT, transport)
         case cmd.AddTrack():

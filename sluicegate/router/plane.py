@@ -39,6 +39,7 @@ H = TypeVar("H", bound=int)
 ReceiveHandle = NewType("ReceiveHandle", int)
 
 _TransportRow = row_type("_TransportRow", TRANSPORT)
+_LAST_CHECK = _TransportRow._fields.index("last_check")
 _ReceiveRow = row_type("_ReceiveRow", RECEIVE_STREAM)
 _SendRow = row_type("_SendRow", SEND_STREAM)
 
@@ -96,6 +97,7 @@ class Plane:
         self.port: int = self.socket.getsockname()[1]
         self.tables = make_tables(self.capacities)
         self.command_ring = CommandRing(self.tables)
+        self._transport_cells = memoryview(self.tables.transport_words).cast("B").cast("q")
         self._event_ring = EventRing(self.tables)
         self._punt_ring = PuntRing(self.tables)
         self.handle = handle(self.tables)
@@ -235,6 +237,10 @@ class Plane:
         self._retired.clear()
 
     # ── figures ──
+
+    def last_check(self, transport: cmd.TransportHandle) -> float:
+        """When the plane last answered a check of this transport's peer (`AnswerChecks`); 0 for never."""
+        return float(self._transport_cells[transport * len(_TransportRow._fields) + _LAST_CHECK] / 1e6)
 
     def usage(self) -> dict[str, tuple[int, int]]:
         """How many rows of each table are used, and of how many."""

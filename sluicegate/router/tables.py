@@ -51,6 +51,11 @@ TURN_BUCKETS = 20
 ones."""
 BATCH_BUCKETS = 8
 """Batches by size, likewise in powers of two."""
+HASH_BYTES = 384
+"""The longest STUN message that the plane answers, and a block more."""
+DIGEST_WORDS = 5
+CHECK_NAME_BYTES = 96
+"""The longest username of a peer whose checks the plane answers: fragments of browsers have 4 to 8 characters."""
 COMMAND_WORDS = 128
 """The longest command."""
 SOL_UDP, UDP_SEGMENT = 17, 103
@@ -87,6 +92,8 @@ TRANSPORT = _record(
     *("authentication_failures", "replays", "stream_count", "first_stray", "address_count", "rtt", "remb_received_bps"),
     *("acknowledged_packets", "acknowledged_bytes", "feedback_lost", "rate_bytes", "rate_at", "acknowledged_bps"),
     *("police_at", "police_budget", "policed"),
+    # checks that the plane answers
+    *("check_name_length", "last_check"),
 )
 
 RECEIVE_STREAM = _record(
@@ -173,7 +180,7 @@ OUT = _record("length", "next", "transport", "rtcp")
 COUNTERS = _record(
     *("turns", "batches", "datagrams", "packets_in", "bytes_in"),
     *("packets_out", "bytes_out", "messages_out", "send_calls"),
-    *("punted", "commands", "events_lost", "turn_us", "longest_turn_us"),
+    *("punted", "commands", "events_lost", "turn_us", "longest_turn_us", "checks_answered"),
     # drops, by reason
     *("drop_truncated", "drop_unclassified", "drop_unknown_address", "drop_punt_full", "drop_no_keys"),
     *("drop_malformed", "drop_authentication", "drop_replay", "drop_unknown_stream", "drop_stream_limit"),
@@ -265,6 +272,11 @@ class Tables(NamedTuple):
     check_due: Any
     names: Any
     cnames: Any
+    check_names: Any
+    check_keys: Any
+    hash_input: Any
+    hash_state: Any
+    hash_words: Any
     structures: Any
     packets: Any
     descriptors: Any
@@ -341,6 +353,11 @@ def make_tables(capacities: Capacities) -> Tables:
         check_due=np.full(size.tracks, NEVER, np.int64),
         names=np.zeros((size.transports, NAME_BYTES + 4), np.uint8),
         cnames=np.zeros((size.send_streams, CNAME_BYTES), np.uint8),
+        check_names=np.zeros((size.transports, CHECK_NAME_BYTES), np.uint8),
+        check_keys=np.zeros((size.transports, 2 * DIGEST_WORDS), np.int64),
+        hash_input=np.zeros(HASH_BYTES, np.uint8),
+        hash_state=np.zeros(DIGEST_WORDS, np.int64),
+        hash_words=np.zeros(80, np.int64),
         structures=structures,
         packets=_records(BATCH, PACKET),
         descriptors=_records(BATCH, DESCRIPTOR),

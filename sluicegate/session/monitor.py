@@ -52,7 +52,7 @@ class Monitor:
         """Whether there is nothing to see: no media, now or in the latest sample, and nothing wrong that could end."""
         sample = session.sample
         media = session.tracks or session.subscriptions or sample.incoming or sample.outgoing
-        return not (media or session.quality.troubled or self.cpu_load > THRESHOLDS[QualityMetric.CPU].leave)
+        return not (media or session.quality.troubled)
 
     def _judge(self, session: Session, sources: dict[str, IncomingSample], now: float) -> None:
         findings = [

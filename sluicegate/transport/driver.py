@@ -18,12 +18,20 @@ from sluicegate.dtls.certificate import Certificate
 from sluicegate.dtls.context import DtlsContext
 from sluicegate.dtls.endpoint import KeysReady
 from sluicegate.dtls.records import is_dtls
-from sluicegate.ice.lite_agent import CredentialsRetired, PairAdded, PairRemoved, PathChanged
+from sluicegate.ice.lite_agent import (
+    ChecksSettled,
+    ChecksUnsettled,
+    CredentialsRetired,
+    PairAdded,
+    PairRemoved,
+    PathChanged,
+)
 from sluicegate.ice.stun import Address
 from sluicegate.ids import SessionId
 from sluicegate.ortc.parameters import DtlsFingerprint, DtlsParameters
 from sluicegate.router.commands import (
     AddTransport,
+    AnswerChecks,
     BindAddress,
     Command,
     InstallKeys,
@@ -138,6 +146,10 @@ class Transports:
                 case CredentialsRetired(fragment):
                     transport.fragments.discard(fragment)
                     transport.lane.table.remove_fragment(fragment)
+                case ChecksSettled(username, password):
+                    commands.append(AnswerChecks(transport.handle, username.encode(), password.encode()))
+                case ChecksUnsettled():
+                    commands.append(AnswerChecks(transport.handle))
                 case KeysReady(keys):
                     commands.append(InstallKeys(transport.handle, keys))
                 case HandshakeMeasured(duration):
@@ -203,6 +215,7 @@ class Transports:
             transport.addresses.clear()
 
     def _on_timer(self, transport: Transport, now: float) -> None:
+        transport.note_checks()
         transport.peer.handle_timer(now)
         self.advance(transport)
 

@@ -15,6 +15,8 @@ from sluicegate.dtls.endpoint import ClosedByPeer, DtlsFailed, HandshakeFinished
 from sluicegate.errors import Conflict
 from sluicegate.ice.credentials import Credentials
 from sluicegate.ice.lite_agent import (
+    ChecksSettled,
+    ChecksUnsettled,
     ConsentLost,
     CredentialsRetired,
     IceState,
@@ -51,7 +53,17 @@ class StateChanged:
     reason: str | None
 
 
-PeerEvent = PairAdded | PairRemoved | PathChanged | CredentialsRetired | KeysReady | HandshakeMeasured | StateChanged
+PeerEvent = (
+    PairAdded
+    | PairRemoved
+    | PathChanged
+    | CredentialsRetired
+    | ChecksSettled
+    | ChecksUnsettled
+    | KeysReady
+    | HandshakeMeasured
+    | StateChanged
+)
 
 
 class Peer:
@@ -100,6 +112,10 @@ class Peer:
     def last_check(self) -> float | None:
         """When its last authenticated check arrived."""
         return self._agent.last_check
+
+    def note_check(self, at: float) -> None:
+        """The plane has answered a check in our place; see `LiteAgent.note_check`."""
+        self._agent.note_check(at)
 
     def connect(
         self, fingerprints: Sequence[Fingerprint], role: DtlsRole | None, remote_fragment: str | None, now: float

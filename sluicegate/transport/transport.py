@@ -110,9 +110,15 @@ class Transport:
 
     @property
     def last_check(self) -> float | None:
+        self.note_checks()
         return self.peer.last_check
 
+    def note_checks(self) -> None:
+        """Tell the peer of checks that the plane has answered: before anything is judged by how long it is silent."""
+        self.peer.note_check(self.plane.last_check(self.handle))
+
     def receive_stun(self, message: Message, address: Address, now: float) -> StunDrop | None:
+        self.note_checks()
         return self.peer.receive_stun(message, address, now)
 
     def receive_dtls(self, data: bytes, address: Address, now: float) -> StunDrop | TransportDrop | None:

@@ -10,6 +10,8 @@ from sluicegate.ice.lite_agent import (
     DISCONNECTED_AFTER,
     MAX_PAIRS,
     SILENT_PATH_AFTER,
+    ChecksSettled,
+    ChecksUnsettled,
     ConsentLost,
     CredentialsRetired,
     IceState,
@@ -45,10 +47,12 @@ def check(
     return serialize_request(os.urandom(12), username, key, priority=priority, use_candidate=use_candidate, **roles)
 
 
-def events(agent: LiteAgent) -> list:
+def events(agent: LiteAgent, *kinds: type) -> list:
+    """All, or those of some kinds; without what only says who answers checks."""
     found = []
     while (event := agent.next_event()) is not None:
-        found.append(event)
+        if isinstance(event, kinds) if kinds else not isinstance(event, ChecksSettled | ChecksUnsettled):
+            found.append(event)
     return found
 
 
@@ -349,3 +353,65 @@ def test_a_closed_agent_is_silent():
     assert agent.datagrams_to_send() == []
     assert agent.receive_datagram(check(agent), A, 2.0) is StunDrop.CLOSED
     assert agent.get_timer() is None
+
+
+# ------------------------------------------------------------------------------- checks that somebody else may answer
+
+
+def settled(agent: LiteAgent) -> list:
+    return events(agent, ChecksSettled, ChecksUnsettled)
+
+
+def test_checks_are_settled_once_the_path_has_been_nominated():
+    agent = LiteAgent()
+    agent.receive_datagram(check(agent), A, 0.0)
+    assert settled(agent) == []
+    agent.receive_datagram(check(agent, use_candidate=True), A, 0.1)
+    fragment, password = agent.credentials.username_fragment, agent.credentials.password
+    assert settled(agent) == [ChecksSettled(f"{fragment}:remo", password)]
+    agent.receive_datagram(check(agent), A, 0.2)
+    agent.receive_datagram(check(agent), B, 0.3)
+    assert settled(agent) == [], "said once, and another pair is nothing new for the path"
+
+
+@pytest.mark.parametrize("how", ["another path", "restart", "silence", "a fragment", "forgotten"])
+def test_whatever_may_change_what_a_check_means_unsettles_them(how):
+    agent = LiteAgent()
+    agent.receive_datagram(check(agent, use_candidate=True), A, 0.0)
+    assert [type(event) for event in settled(agent)] == [ChecksSettled]
+    if how == "another path":
+        agent.receive_datagram(check(agent, use_candidate=True), B, 5.0)
+        assert [type(event) for event in settled(agent)] == [ChecksUnsettled, ChecksSettled]
+        return
+    {
+        "restart": agent.restart,
+        "silence": lambda: agent.handle_timer(DISCONNECTED_AFTER),
+        "a fragment": lambda: agent.set_remote_fragment("remo"),
+        "forgotten": lambda: agent.forget(A),
+    }[how]()
+    assert settled(agent) == [ChecksUnsettled()]
+    agent.receive_datagram(check(agent, use_candidate=True), A, 11.0)
+    assert [type(event) for event in settled(agent)] == [ChecksSettled]
+
+
+def test_a_restart_is_settled_by_its_own_nomination_only():
+    agent = connected()
+    old = agent.credentials
+    new = agent.restart()
+    settled(agent)
+    agent.receive_datagram(check(agent, credentials=old), A, 1.0)
+    assert settled(agent) == []
+    agent.receive_datagram(check(agent, credentials=new, use_candidate=True), A, 2.0)
+    assert settled(agent) == [ChecksSettled(f"{new.username_fragment}:remo", new.password)]
+
+
+def test_a_check_that_somebody_else_answered_keeps_consent_and_the_path_alive():
+    agent = connected(0.0)
+    agent.note_check(25.0)
+    agent.note_check(20.0)
+    assert agent.last_check == 25.0
+    agent.handle_timer(CONSENT_TIMEOUT + 1)
+    assert agent.state is IceState.COMPLETED
+    agent.receive_datagram(check(agent, priority=LOW), B, 25.0 + SILENT_PATH_AFTER - 1)
+    assert agent.path == A
+    assert agent.get_timer() == pytest.approx(25.0 + SILENT_PATH_AFTER - 1 + DISCONNECTED_AFTER)

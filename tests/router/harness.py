@@ -100,8 +100,14 @@ class Peer:
 class Bench:
     """One plane, its peers and its clock."""
 
-    def __init__(self, capacities: Capacities = SMALL, *, profile: SrtpProfile = SrtpProfile.AEAD_AES_128_GCM) -> None:
-        self.plane = Plane(capacities=capacities)
+    def __init__(
+        self,
+        capacities: Capacities = SMALL,
+        *,
+        profile: SrtpProfile = SrtpProfile.AEAD_AES_128_GCM,
+        host: str = "127.0.0.1",
+    ) -> None:
+        self.plane = Plane(capacities=capacities, host=host)
         self.tables = self.plane.tables
         self.state = self.tables.state[0]
         self.state.portable = 1
@@ -169,7 +175,7 @@ class Bench:
         self.state.out_count = 0
 
     def _open(self, transport: int, sent: list[bytes]) -> Output:
-        plain = [self.peers[transport].open(datagram) for datagram in sent]
+        plain = [self.peers[transport].open(datagram) for datagram in sent if datagram[0] > 3]
         return Output(
             rtp=tuple(data for data in plain if not is_rtcp(data)),
             rtcp=tuple(data for data in plain if is_rtcp(data)),

@@ -37,6 +37,8 @@ class FakePlane:
         self.log: list[object] = []
         """Commands and datagrams in their common order."""
         self.allocated = 0
+        self.checks: dict[TransportHandle, float] = {}
+        """When it answered the last check of a transport by itself."""
 
     def allocate_transport(self) -> TransportHandle:
         self.allocated += 1
@@ -45,6 +47,9 @@ class FakePlane:
     def submit(self, *commands: Command) -> None:
         self.commands += commands
         self.log += commands
+
+    def last_check(self, transport: TransportHandle) -> float:
+        return self.checks.get(transport, 0.0)
 
     def send_datagram(self, data: bytes, address) -> None:
         self.sent.append((data, address))

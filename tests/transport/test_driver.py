@@ -17,6 +17,7 @@ from sluicegate.ids import SessionId
 from sluicegate.ortc.parameters import DtlsFingerprint, DtlsParameters, IceParameters
 from sluicegate.router.commands import (
     AddTransport,
+    AnswerChecks,
     BindAddress,
     InstallKeys,
     RemoveTransport,
@@ -326,7 +327,7 @@ async def test_an_address_whose_owner_is_silent_goes_to_who_proves_it():
     house.clock.now += OWNERSHIP_HELD
     house.plane.commands.clear()
     house.check(other, client)
-    assert house.plane.commands == [
+    assert [command for command in house.plane.commands if not isinstance(command, AnswerChecks)] == [
         UnbindAddress(transport.handle, client.address),
         SetDestination(transport.handle, None),
         BindAddress(other.handle, client.address),
@@ -402,6 +403,25 @@ async def test_many_addresses_of_one_peer_are_bounded_in_every_table():
 
 # ----------------------------------------------------------------------------------------------------------------
 # endings
+
+
+async def test_the_plane_is_asked_to_answer_checks_and_what_it_answered_is_consent():
+    house, client = House(), Client()
+    transport = await house.join(client)
+    (command,) = house.plane.of(AnswerChecks)
+    assert command.transport == transport.handle
+    assert command.username.startswith(transport.peer.credentials.username_fragment.encode() + b":")
+    assert command.password == transport.peer.credentials.password.encode()
+    for _ in range(4):
+        house.clock.now += 9.0
+        house.plane.checks[transport.handle] = house.clock.now
+        house.transports.handle_timers(house.clock.now)
+        assert transport.state.ice == "completed"
+        assert transport.last_check == house.clock.now
+    house.clock.now += CONSENT_TIMEOUT / 2
+    house.transports.handle_timers(house.clock.now)
+    assert transport.state.ice == "disconnected"
+    assert house.plane.of(AnswerChecks)[-1] == AnswerChecks(transport.handle)
 
 
 async def test_consent_lost_stops_sending_and_frees_the_handle_after_the_owner_was_told():

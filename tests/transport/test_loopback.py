@@ -57,6 +57,9 @@ class SocketPlane(asyncio.DatagramProtocol):
                     self.keys.pop(handle, None)
                     self.destinations.pop(handle, None)
 
+    def last_check(self, handle) -> float:
+        return 0.0
+
     def send_datagram(self, data, address) -> None:
         self.socket.sendto(data, address)
 

@@ -4,6 +4,7 @@ writes them)."""
 from typing import Any
 
 from sluicegate.compiled import kernel
+from sluicegate.router.kernel.checks import expect_checks
 from sluicegate.router.kernel.egress import claim_slot, flush
 from sluicegate.router.kernel.header import write_32
 from sluicegate.router.kernel.maps import bind_address, bind_stream, stream_slot, unbind_address, unbind_all
@@ -30,7 +31,8 @@ from sluicegate.router.tables import COMMAND_RING, HISTORY, MAX_ENCODINGS, NAME_
     SELECT_LAYERS,
     REMOVE_SUBSCRIPTION,
     REQUEST_KEY_FRAME,
-) = range(1, 16)
+    ANSWER_CHECKS,
+) = range(1, 17)
 
 CHECK_INTERVAL_US = 250_000
 ACTIVE_US = 1_500_000
@@ -99,6 +101,8 @@ def apply_command(t: Tables, words: Any) -> None:
         check_track(t, t.send_streams[handle].track)
     elif opcode == REMOVE_SUBSCRIPTION:
         remove_subscription(t, handle)
+    elif opcode == ANSWER_CHECKS:
+        expect_checks(t, handle, words)
     elif opcode == REQUEST_KEY_FRAME:
         for index in range(t.tracks[handle].encodings):
             insist_on_key_frame(t, t.tracks[handle].receive[index])
@@ -176,6 +180,7 @@ def remove_transport(t: Tables, handle: int) -> None:
     transport.receive_session = 0
     transport.transmit_session = 0
     transport.has_destination = 0
+    transport.check_name_length = 0
     t.report_due[handle] = NEVER
     t.feedback_due[handle] = NEVER
 

@@ -1,7 +1,7 @@
 """From a datagram to a packet of a known stream: classify, look up, unprotect, place in sequence, remember.
 
-    first byte 0–3 STUN ─▶ punted    20–63 DTLS ─▶ punted if its address is bound    128–191 ─▶ RTP or RTCP (RFC 7983,
-    5761)
+    first byte 0–3 STUN ─▶ answered, or punted    20–63 DTLS ─▶ punted if its address is bound
+    128–191 ─▶ RTP or RTCP (RFC 7983, 5761)
 
 No state comes into being for a packet that did not authenticate, and a transport's authenticated SSRCs are bounded.
 """
@@ -9,6 +9,7 @@ No state comes into being for a packet that did not authenticate, and a transpor
 from typing import Any
 
 from sluicegate.compiled import i64, kernel
+from sluicegate.router.kernel.checks import answer_check
 from sluicegate.router.kernel.header import copy_bytes, pack_text, parse_header, read_16, read_32, write_16, write_32
 from sluicegate.router.kernel.maps import (
     find_transport,
@@ -68,6 +69,9 @@ def classify(t: Tables, index: int, serial: int, length: int, truncated: int) ->
         return NONE
     handle = find_transport(t.addresses, t.scratch[0], t.scratch[1], t.scratch[2])
     first = i64(row[0])
+    if first <= 3 and handle >= 0 and answer_check(t, handle, row, length, t.arena_names[index]):
+        counters.checks_answered += 1
+        return NONE
     if first <= 3 or (20 <= first <= 63 and handle >= 0):
         push_punt(t, row, length, t.arena_names[index], handle)
         return NONE

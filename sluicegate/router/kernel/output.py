@@ -30,6 +30,14 @@ def queue(t: Tables, slot: int, transport_handle: int, length: int, rtcp: int) -
     if length == 0:
         t.counters[0].drop_protect += 1
         return False
+    enqueue(t, slot, transport_handle, length)
+    return True
+
+
+@kernel
+def enqueue(t: Tables, slot: int, transport_handle: int, length: int) -> None:
+    """Put what stands in an out slot, as it shall leave, behind the others for its transport."""
+    transport = t.transports[transport_handle]
     out = t.out_slots[slot]
     out.length = length
     out.next = NONE
@@ -45,7 +53,6 @@ def queue(t: Tables, slot: int, transport_handle: int, length: int, rtcp: int) -
     transport.packets_sent += 1
     transport.bytes_sent += length
     t.state[0].out_count = slot + 1
-    return True
 
 
 @kernel
