@@ -18,7 +18,7 @@ from sluicegate.router.kernel import tick
 from sluicegate.router.plane import Plane
 from sluicegate.router.tables import BATCH, NAME_BYTES, NEVER, NONE
 
-DRAIN_INTERVAL = 0.05
+DRAIN_INTERVAL = 0.25
 """Seconds after which the loop looks for events even if no wake-up came."""
 
 
