@@ -40,10 +40,10 @@ class Machine:
         return asdict(self)
 
 
-def pin(core: int) -> None:
-    """Keep this process, and what it will start, on one core; on a machine with one core, where it is."""
-    if core < (os.cpu_count() or 1):
-        os.sched_setaffinity(0, {core})
+def pin(core: int, cores: int = 1) -> None:
+    """Keep this process, and what it will start, on one core, or some from there on; without so many, where it is."""
+    if core + cores <= (os.cpu_count() or 1):
+        os.sched_setaffinity(0, range(core, core + cores))
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,9 @@ RTC_PORTS = 16
 class PinnedProcess:
     """Any program, pinned to one core, its output in a file; it ends with the block."""
 
-    def __init__(self, arguments: list[str], core: int, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, arguments: list[str], core: int, environment: dict[str, str] | None = None, *, cores: int = 1
+    ) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="bench-")
         self.log_path = Path(self._directory.name) / "log"
         with self.log_path.open("wb") as log:
@@ -35,7 +37,7 @@ class PinnedProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                preexec_fn=lambda: pin(core),  # noqa: PLW1509 (one system call)
+                preexec_fn=lambda: pin(core, cores),  # noqa: PLW1509 (one system call)
                 start_new_session=True,
             )
 
@@ -80,7 +82,7 @@ class PinnedProcess:
 class SluicegateProcess(PinnedProcess):
     """A server as `sluicegate serve` runs it, on free ports of loopback; ready when the constructor returns."""
 
-    def __init__(self, core: int, **environment: str) -> None:
+    def __init__(self, core: int, *, cores: int = 1, **environment: str) -> None:
         port, rtc = free_port(socket.SOCK_STREAM), free_port(socket.SOCK_DGRAM)
         self.url = f"http://127.0.0.1:{port}"
         settings = {
@@ -92,7 +94,7 @@ class SluicegateProcess(PinnedProcess):
             "LOAD_SHEDDING": "false",
             "LOG_LEVEL": "warning",
         }
-        super().__init__([sys.executable, "-m", "sluicegate", "serve"], core, {**settings, **environment})
+        super().__init__([sys.executable, "-m", "sluicegate", "serve"], core, {**settings, **environment}, cores=cores)
         try:
             self.wait_http(f"{self.url}/readyz")
         except BaseException:

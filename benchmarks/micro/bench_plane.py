@@ -137,3 +137,28 @@ def test_send(rig: Make, measure: Measure, packets: int, gso: bool) -> None:
         return (one.plane.handle,)
 
     measure(steps.send, prepare, packets * SUBSCRIBERS)
+
+
+@pytest.mark.parametrize("rtx", [True, False], ids=["padded", "as-it-is"])
+def test_send_of_uneven_packets(rig: Make, measure: Measure, rtx: bool) -> None:
+    """A frame whose packets differ by a byte: one message where they are padded (with RTX only), else two."""
+    one = rig(SUBSCRIBERS, VIDEO, uneven=True, rtx=rtx)
+
+    def prepare() -> tuple[object]:
+        one.drain()
+        one.fan_out(FRAME)
+        return (one.plane.handle,)
+
+    measure(steps.send, prepare, FRAME * SUBSCRIBERS)
+
+
+def test_connectivity_checks(rig: Make, measure: Measure) -> None:
+    """Checks that the plane answers, one of each of 64 peers: two HMAC-SHA1 and two CRC-32 each."""
+    one = rig(BATCH, AUDIO)
+
+    def prepare() -> tuple[object, int]:
+        one.forget()
+        one.load_checks()
+        return one.plane.handle, BATCH
+
+    measure(steps.fan_out, prepare, BATCH)

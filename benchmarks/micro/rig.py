@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from benchmarks.micro import steps
+from sluicegate.ice.stun import IntegrityKey, serialize_request
 from sluicegate.router import commands as cmd
 from sluicegate.router.compilation import entry
 from sluicegate.router.encoding import sockaddr
@@ -34,7 +35,16 @@ CAPACITIES = Capacities(
 class Rig:
     """`publisher` is transport 0, its track 0; subscribers are the transports from 1 on."""
 
-    def __init__(self, subscribers: int, kind: MediaKind, profile: SrtpProfile = SrtpProfile.AEAD_AES_128_GCM) -> None:
+    def __init__(
+        self,
+        subscribers: int,
+        kind: MediaKind,
+        profile: SrtpProfile = SrtpProfile.AEAD_AES_128_GCM,
+        *,
+        uneven: bool = False,
+        rtx: bool = True,
+    ) -> None:
+        """`uneven`: every second half of a frame's packets is a byte longer, as packetizers leave it."""
         self.plane = Plane(capacities=CAPACITIES)
         self.tables = self.plane.tables
         self.state = self.tables.state[0]
@@ -42,17 +52,26 @@ class Rig:
         self.kind = kind
         self.payload_bytes = VIDEO_BYTES if kind is MediaKind.VIDEO else AUDIO_BYTES
         self.track = self.plane.allocate_track()
-        self._profile = profile
+        self._profile, self._uneven, self._rtx = profile, uneven, rtx
         self._sequence = 0
         self._sinks = [_sink() for _ in range(subscribers)]
         publisher = self.plane.allocate_transport()
         self._sender = self._open(publisher, PUBLISHER)
         self.plane.submit(cmd.AddTrack(self.track, publisher, self._media()))
         self._peers = []
+        key = IntegrityKey("password")
+        self._checks = [
+            serialize_request(bytes(12), "ours:theirs", key, priority=1, controlling=1)
+            for _ in range(min(BATCH, subscribers))
+        ]
         for index, sink in enumerate(self._sinks):
             transport = self.plane.allocate_transport()
             self._peers.append((("192.0.2.2", 6000 + index), self._open(transport, ("192.0.2.2", 6000 + index))))
-            self.plane.submit(cmd.SetDestination(transport, sink.getsockname()))
+            self.plane.submit(
+                cmd.BindAddress(transport, sink.getsockname()),
+                cmd.SetDestination(transport, sink.getsockname()),
+                cmd.AnswerChecks(transport, b"ours:theirs", b"password"),
+            )
             self.plane.submit(
                 cmd.AddSubscription(self.plane.allocate_send(), transport, self.track, self._wanted(index))
             )
@@ -87,14 +106,15 @@ class Rig:
 
     def _wanted(self, index: int) -> cmd.SendMedia:
         video = self.kind is MediaKind.VIDEO
+        rtx = video and self._rtx
         extensions = {Extension.MID: 1, Extension.ABS_SEND_TIME: 4} if video else {Extension.MID: 1}
         return cmd.SendMedia(
             ssrc=10_000 + index,
             payload_types=(PAYLOAD_TYPE,),
             mid="0",
             cname="bench",
-            rtx_ssrc=20_000 + index if video else None,
-            rtx_payload_type=97 if video else None,
+            rtx_ssrc=20_000 + index if rtx else None,
+            rtx_payload_type=97 if rtx else None,
             extensions=extensions,
             nack=video,
         )
@@ -111,7 +131,8 @@ class Rig:
             )
             extension = b"\xbe\xde\x00\x01" + bytes([MID << 4, 48, 0, 0])
             payload = b"\x90\xe0\x80\x01\x01\x20" + (b"\x10" if first else b"\x11")
-            packet = head + extension + payload + bytes(self.payload_bytes - len(payload))
+            longer = int(self._uneven and self._sequence % 6 >= 3)
+            packet = head + extension + payload + bytes(self.payload_bytes + longer - len(payload))
             packets.append(self._sender[1].protect(packet))
             self._sequence += 1
         return packets
@@ -124,13 +145,22 @@ class Rig:
         """Put datagrams where recvmmsg would have; time goes on by a millisecond for each."""
         assert len(datagrams) <= BATCH
         address = PUBLISHER if subscriber is None else self._peers[subscriber][0]
-        name = sockaddr(address, self.plane.socket.family)
         self.state.now += 1000 * len(datagrams)
         for index, data in enumerate(datagrams):
-            slot = self.tables.arena[(int(self.state.cursor) + index) % len(self.tables.arena)]
-            slot[: len(data)] = memoryview(data)
-            self.tables.receive_messages[index].length = len(data)
-            ctypes.memmove(self.tables.arena_names[index].ctypes.data, name, len(name))
+            self._fill(index, data, address)
+
+    def _fill(self, index: int, data: bytes, address: cmd.Address) -> None:
+        slot = self.tables.arena[(int(self.state.cursor) + index) % len(self.tables.arena)]
+        slot[: len(data)] = memoryview(data)
+        self.tables.receive_messages[index].length = len(data)
+        name = sockaddr(address, self.plane.socket.family)
+        ctypes.memmove(self.tables.arena_names[index].ctypes.data, name, len(name))
+
+    def load_checks(self) -> None:
+        """One connectivity check of each of the first `BATCH` subscribers, a second after the last."""
+        self.state.now += 1_000_000
+        for index, request in enumerate(self._checks):
+            self._fill(index, request, self._sinks[index].getsockname())
 
     def fan_out(self, count: int) -> int:
         """Take and fan out the publisher's next `count` packets; how many wait in the out arena."""

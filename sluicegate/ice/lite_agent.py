@@ -306,7 +306,9 @@ class LiteAgent:
             self._move(pair)
         nominated = self._nominated_generation >= 0
         self._state = IceState.COMPLETED if nominated else IceState.CONNECTED
-        alone = nominated and len(self._generations) == 1 and pair is self._path
+        # Until this generation has nominated, its next check may be the one that does.
+        own = self._nominated_generation == generation.number and len(self._generations) == 1
+        alone = own and pair is self._path
         if alone and not self._settled and message.username is not None:
             self._settled = True
             self._events.append(ChecksSettled(message.username, generation.credentials.password))

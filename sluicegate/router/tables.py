@@ -93,7 +93,7 @@ TRANSPORT = _record(
     *("acknowledged_packets", "acknowledged_bytes", "feedback_lost", "rate_bytes", "rate_at", "acknowledged_bps"),
     *("police_at", "police_budget", "policed"),
     # checks that the plane answers
-    *("check_name_length", "last_check"),
+    *("check_name_length", "check_tried", "last_check"),
 )
 
 RECEIVE_STREAM = _record(

@@ -134,6 +134,7 @@ class Peer:
         self._handshake.set_fingerprints(fingerprints)
         if remote_fragment is not None:
             self._agent.set_remote_fragment(remote_fragment)
+            self._take_ice_events()
         if role is DtlsRole.CLIENT:
             self._handshake.choose_role(DtlsRole.SERVER)
         elif role is DtlsRole.SERVER:

@@ -401,6 +401,8 @@ def test_a_restart_is_settled_by_its_own_nomination_only():
     settled(agent)
     agent.receive_datagram(check(agent, credentials=old), A, 1.0)
     assert settled(agent) == []
+    agent.receive_datagram(check(agent, credentials=new), A, 1.5)
+    assert settled(agent) == [], "the one that nominates must reach the agent"
     agent.receive_datagram(check(agent, credentials=new, use_candidate=True), A, 2.0)
     assert settled(agent) == [ChecksSettled(f"{new.username_fragment}:remo", new.password)]
 

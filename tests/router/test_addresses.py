@@ -219,6 +219,37 @@ def test_tracks_that_come_and_go_do_not_use_a_transport_up(bench):
     assert not bench.drops()
 
 
+def test_an_ssrc_that_came_by_mid_and_is_announced_for_another_track_goes_once(bench):
+    """Given back twice it was chained to itself, and the end of the transport was an endless loop."""
+    publisher = bench.peer()
+    by_mid = bench.publish(publisher, replace(video(mid="v"), encodings=(cmd.TrackEncoding(),)))
+    bench.receive(publisher, vp8(1, ssrc=77, key=True, extensions={1: b"v"}))
+    announced = bench.publish(publisher, replace(video(), encodings=(cmd.TrackEncoding(ssrc=77),)))
+    bench.submit(cmd.RemoveTrack(by_mid), cmd.RemoveTrack(announced), cmd.RemoveTransport(publisher.transport))
+    assert not [row for row in bench.tables.stream_keys if row.state == 1]
+
+
+def test_ssrcs_that_never_sent_are_forgotten_with_their_track(bench):
+    publisher = bench.peer()
+    before = int(bench.tables.transports[publisher.transport].stream_count)
+    for turn in range(10):
+        bench.submit(
+            cmd.RemoveTrack(bench.publish(publisher, replace(video(), encodings=(cmd.TrackEncoding(ssrc=900 + turn),))))
+        )
+    assert bench.tables.transports[publisher.transport].stream_count == before
+    assert not [row for row in bench.tables.stream_keys if row.state == 1]
+
+
+def test_authentic_packets_that_do_not_parse_count_as_ssrcs_too(bench):
+    """libsrtp has made state for them, whatever is in them."""
+    publisher = bench.peer()
+    for start in range(0, MAX_STREAMS + 60, 20):
+        plain = [bytes([0xA0]) + vp8(1, ssrc=5000 + start + index).serialize()[1:-1] + b"\0" for index in range(20)]
+        bench.receive(publisher, *plain)
+    assert bench.tables.transports[publisher.transport].stream_count == MAX_STREAMS
+    assert bench.drops() == {"malformed": MAX_STREAMS, "stream_limit": 64}
+
+
 def test_two_ssrcs_may_take_turns_under_one_mid(bench):
     publisher, subscriber = bench.peer(), bench.peer()
     track = bench.publish(publisher, replace(video(mid="v"), encodings=(cmd.TrackEncoding(),)))

@@ -142,6 +142,8 @@ def test_only_from_where_we_send_and_not_in_a_flood(bench):
     assert peer(request(), other) == ([], True)
     assert peer(request())[1] is False
     assert peer(request(), after=0.019) == ([], True)
+    assert peer(request(key=stun.IntegrityKey("forged"))) == ([], True)
+    assert peer(request(), after=0.019) == ([], True), "what a forged one costs is paid no more often"
     bench.submit(cmd.SetDestination(peer.peer.transport, None))
     assert peer(request()) == ([], True)
 

@@ -34,6 +34,30 @@ def asked(sent, kind):
     return [(round((at - 2) * 1000), packet) for at, packet in sent if isinstance(packet, kind)]
 
 
+def test_a_loss_behind_a_key_frame_of_the_same_batch_asks_for_another(bench):
+    """The key frame that had just come was taken for the answer to what was missed behind it."""
+    publisher, *_ = call(bench)
+    sent = bench.receive(publisher, vp8(1, key=True), vp8(2), vp8(600))[publisher.transport].feedback
+    assert [packet.media_ssrc for packet in sent if isinstance(packet, Pli)] == [1000]
+
+
+def test_to_resume_with_a_lower_encoding_asks_nothing_of_the_one_that_is_left(bench):
+    """Its key frame would have been sent once more, at the very moment when it is given up."""
+    publisher, subscriber = bench.peer(), bench.peer()
+    track = bench.publish(publisher, video(encodings=2))
+    send = bench.subscribe(subscriber, track, sending())
+    low, high = (int(encoding.ssrc) for encoding in bench.plane.receive_statistics(track))
+    for number in (1, 2):
+        bench.receive(publisher, vp8(number, ssrc=low, key=True), vp8(number, ssrc=high, key=True))
+        bench.advance(1)
+    bench.receive(publisher, vp8(3, ssrc=low), vp8(3, ssrc=high))
+    sent = bench.submit(
+        cmd.PauseSubscription(send, True), cmd.SelectLayers(send, 0, 7), cmd.PauseSubscription(send, False)
+    )[publisher.transport].feedback
+    sent += [packet for _, packet in bench.advance(0.3)[publisher.transport]]
+    assert {packet.media_ssrc for packet in sent if isinstance(packet, Pli)} == {low}
+
+
 # ── upstream: NACK ──
 
 

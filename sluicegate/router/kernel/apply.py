@@ -11,7 +11,7 @@ from sluicegate.router.kernel.maps import bind_address, bind_stream, stream_slot
 from sluicegate.router.kernel.output import can_send, queue
 from sluicegate.router.kernel.repair import insist_on_key_frame, want_key_frame
 from sluicegate.router.kernel.reports import finish
-from sluicegate.router.kernel.strays import adopt_stray, forget_strays, forget_stream, make_stray, note_stray
+from sluicegate.router.kernel.strays import adopt_stray, forget_strays, forget_stream, give_back, note_stray
 from sluicegate.router.native import fence
 from sluicegate.router.tables import COMMAND_RING, HISTORY, MAX_ENCODINGS, NAME_BYTES, NEVER, NONE, SENT, Tables
 
@@ -93,7 +93,7 @@ def apply_command(t: Tables, words: Any) -> None:
         if resumed:
             send.synchronised = 0
             check_track(t, send.track)
-            if send.receive >= 0:
+            if send.receive >= 0 and is_wanted(t, send):
                 want_key_frame(t, send.receive)
     elif opcode == SELECT_LAYERS:
         t.send_streams[handle].spatial_wanted = words[3]
@@ -106,6 +106,13 @@ def apply_command(t: Tables, words: Any) -> None:
     elif opcode == REQUEST_KEY_FRAME:
         for index in range(t.tracks[handle].encodings):
             insist_on_key_frame(t, t.tracks[handle].receive[index])
+
+
+@kernel
+def is_wanted(t: Tables, send: Any) -> bool:
+    """Whether the encoding that a subscription has is the one that it should have."""
+    wanted = t.receive_streams[send.receive].encoding == send.encoding_wanted
+    return bool(wanted or t.tracks[send.track].encodings < 2)
 
 
 @kernel
@@ -237,11 +244,10 @@ def announce(t: Tables, transport: Any, transport_handle: int, ssrc: int, receiv
     slot = stream_slot(t.stream_keys, transport_handle, ssrc)
     if slot < 0:
         slot = note_stray(t, transport_handle, transport, ssrc)
-    if slot < 0:  # strays keep all places, but what the session announces is never refused
-        transport.stream_count += 1
-    elif t.stream_keys[slot].receive < 0:
+    if slot >= 0 and t.stream_keys[slot].receive < 0:
         adopt_stray(t.stream_keys, transport, slot)
-    bind_stream(t.stream_keys, transport_handle, ssrc, receive, rtx)
+    if bind_stream(t.stream_keys, transport_handle, ssrc, receive, rtx) and slot < 0:
+        transport.stream_count += 1  # strays keep all places, but what the session announces is never refused
 
 
 @kernel
@@ -290,9 +296,9 @@ def remove_receive_stream(t: Tables, handle: int) -> None:
     stream = t.receive_streams[handle]
     transport = t.transports[stream.transport]
     if stream.ssrc >= 0:
-        make_stray(t, stream.transport, transport, stream.ssrc)
+        give_back(t, handle, stream.ssrc, stream.started)
     if stream.rtx_ssrc >= 0:
-        make_stray(t, stream.transport, transport, stream.rtx_ssrc)
+        give_back(t, handle, stream.rtx_ssrc, stream.started)
     if t.expectations[handle].in_use:
         forget_expectation(t, transport, handle)
     if stream.previous_of_transport >= 0:

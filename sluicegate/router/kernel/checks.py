@@ -21,13 +21,13 @@ MAGIC_COOKIE = 0x2112A442
 FINGERPRINT_XOR = 0x5354554E
 BINDING_REQUEST, BINDING_SUCCESS = 0x0001, 0x0101
 USERNAME, MESSAGE_INTEGRITY, PRIORITY, USE_CANDIDATE = 0x0006, 0x0008, 0x0024, 0x0025
-XOR_MAPPED_ADDRESS, FINGERPRINT, ICE_CONTROLLING = 0x0020, 0x8028, 0x802A
-ICE_CONTROLLED = 0x8029
+XOR_MAPPED_ADDRESS, FINGERPRINT, ICE_CONTROLLED, ICE_CONTROLLING = 0x0020, 0x8028, 0x8029, 0x802A
 OPTIONAL = 0x8000
 HEADER = 20
-LONGEST = HASH_BYTES - BLOCK
+LONGEST = HASH_BYTES - BLOCK  # a digest's padding is up to a block
 SPACING_US = 20_000
-"""Checks of one peer that come faster are the loop's, which a flood cannot reach faster than it reads."""
+"""Checks of one peer that come faster, genuine or not, are the loop's, which a flood cannot reach faster than it
+reads."""
 IPV4_MAPPED = 0xFFFF
 
 
@@ -48,14 +48,17 @@ def answer_check(t: Tables, handle: int, row: Any, length: int, name: Any) -> bo
     """Answer a request of this transport's peer, which came from the sockaddr `name`; False if it is the loop's."""
     transport = t.transports[handle]
     now = t.state[0].now
-    if transport.check_name_length == 0 or now - transport.last_check < SPACING_US or not transport.has_destination:
+    if transport.check_name_length == 0 or now - transport.check_tried < SPACING_US or not transport.has_destination:
         return False
     if length < HEADER or length > LONGEST or read_16(row, 0) != BINDING_REQUEST:
         return False
     if read_16(row, 2) != length - HEADER or length & 3 or read_32(row, 4) != MAGIC_COOKIE:
         return False
     integrity = find_integrity(t, handle, row, length)
-    if integrity < 0 or not comes_by_the_path(t, handle, name) or not is_genuine(t, handle, row, length, integrity):
+    if integrity < 0 or not comes_by_the_path(t, handle, name):
+        return False
+    transport.check_tried = now
+    if not is_genuine(t, handle, row, length, integrity):
         return False
     slot = claim_slot(t)
     if slot < 0:

@@ -47,8 +47,6 @@ def forward(t: Tables, receive: int, first: int, end: int) -> None:
     counters = t.counters[0]
     stream = t.receive_streams[receive]
     track = t.tracks[stream.track]
-    if t.descriptors[first].key_frame:
-        stream.key_frame_wanted = 0
     if end - first > 1:
         level(t, first, end)
     if track.paused:

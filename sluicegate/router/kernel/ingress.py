@@ -18,7 +18,7 @@ from sluicegate.router.kernel.maps import (
 )
 from sluicegate.router.kernel.repair import schedule_repair, want_key_frame
 from sluicegate.router.kernel.rings import push_event, push_punt
-from sluicegate.router.kernel.strays import adopt_stray, has_room, make_stray, note_stray
+from sluicegate.router.kernel.strays import adopt_stray, give_back, has_room, note_stray
 from sluicegate.router.native import call
 from sluicegate.router.tables import (
     HISTORY,
@@ -147,16 +147,16 @@ def receive_rtp(t: Tables, handle: int, serial: int, length: int, packet: Any) -
     length = unprotect(t, transport, t.native[0].srtp_unprotect, serial, length)
     if length == 0:
         return NONE
+    if slot < 0:
+        slot = note_stray(t, handle, transport, read_32(row, 8))
+        if slot < 0:
+            return NONE
     if not parse_header(row, length, packet):
         counters.drop_malformed += 1
         return NONE
     packet.serial = serial
     if transport.transport_cc_id and transport.transport_cc_wanted:
         note_arrival(t, handle, transport, packet, row)
-    if slot < 0:
-        slot = note_stray(t, handle, transport, packet.ssrc)
-        if slot < 0:
-            return NONE
     key = t.stream_keys[slot]
     if key.receive < 0 and not recognise(t, handle, transport, slot, row, packet):
         key.last = now
@@ -253,7 +253,7 @@ def rebind(t: Tables, handle: int, transport: Any, slot: int, receive: int, rtx:
     key.rtx = rtx
     known = stream.rtx_ssrc if rtx else stream.ssrc
     if known >= 0:
-        make_stray(t, handle, transport, known)
+        give_back(t, receive, known, stream.started)
     if rtx:
         stream.rtx_ssrc = key.ssrc
         return

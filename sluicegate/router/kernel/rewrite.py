@@ -66,10 +66,11 @@ def write_packet(
         write_16(out, offset, original)
         offset += 2
     length = packet.payload_end - start
-    # Only where what is sent again goes another way: under its own number it would have to be padded again.
-    fill = packet.padding if send.rtx_ssrc >= 0 and original < 0 else 0
-    if offset + length + fill > ROOM:
+    if offset + length > ROOM:
         return 0
+    # Only where what is sent again goes another way: under its own number it would have to be padded again.
+    repeats_differ = send.rtx_ssrc >= 0 and send.rtx_payload_type >= 0
+    fill = min(packet.padding, ROOM - offset - length) if repeats_differ and original < 0 else 0
     copy_bytes(out, offset, row, start, length)
     if packet.format > 0 and send.kind == MediaKind.AUDIO and start == packet.payload_start:
         old, new = t.receive_streams[send.receive].payload_types[0], send.payload_types[0]

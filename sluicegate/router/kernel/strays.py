@@ -39,21 +39,41 @@ def note_stray(t: Tables, handle: int, transport: Any, ssrc: int) -> int:
     if not bind_stream(t.stream_keys, handle, ssrc, NONE, 0):
         return NONE
     transport.stream_count += 1
-    make_stray(t, handle, transport, ssrc)
-    return stream_slot(t.stream_keys, handle, ssrc)
+    slot = stream_slot(t.stream_keys, handle, ssrc)
+    make_stray(t, transport, slot)
+    return slot
 
 
 @kernel
-def make_stray(t: Tables, handle: int, transport: Any, ssrc: int) -> None:
-    """An SSRC is no stream of the session's, or no longer; it goes on counting."""
+def make_stray(t: Tables, transport: Any, slot: int) -> None:
+    """The SSRC in a slot that is on no chain yet is no stream of the session's, or no longer; it goes on counting."""
+    key = t.stream_keys[slot]
+    key.receive = NONE
+    key.rtx = 0
+    key.last = t.state[0].now
+    key.next = transport.first_stray
+    transport.first_stray = slot
+
+
+@kernel
+def give_back(t: Tables, receive: int, ssrc: int, used: int) -> None:
+    """A receive stream has done with an SSRC: a stray if it has been heard, else nothing at all.
+
+    Nothing happens where the SSRC is another stream's by now, as one that came by MID and was announced later for
+    another track is.
+    """
+    handle = t.receive_streams[receive].transport
+    transport = t.transports[handle]
     slot = stream_slot(t.stream_keys, handle, ssrc)
-    if slot >= 0:
-        key = t.stream_keys[slot]
-        key.receive = NONE
-        key.rtx = 0
-        key.last = t.state[0].now
-        key.next = transport.first_stray
-        transport.first_stray = slot
+    if slot < 0 or t.stream_keys[slot].receive != receive:
+        return
+    if used:
+        make_stray(t, transport, slot)
+        return
+    if transport.receive_session:
+        forget_stream(t, transport.receive_session, ssrc)
+    release_slot(t.stream_keys, slot)
+    transport.stream_count -= 1
 
 
 @kernel

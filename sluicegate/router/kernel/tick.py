@@ -66,7 +66,7 @@ def process(t: Tables, count: int) -> None:
     t.batch_buckets[bucket(count, len(t.batch_buckets))] += 1
     first = state.cursor
     state.cursor += count
-    run, run_first, run_end = NONE, 0, 0  # packets of one stream that wait to be forwarded together
+    run_of, run_first, run_end = NONE, 0, 0  # packets of one stream that wait to be forwarded together
     for index in range(count):
         serial = first + index
         message = t.receive_messages[index]
@@ -76,7 +76,7 @@ def process(t: Tables, count: int) -> None:
             continue
         second = t.arena[serial & (len(t.arena) - 1), 1] & 0x7F if length > 1 else 0
         if 64 <= second <= 95:
-            forward(t, run, run_first, run_end)
+            forward(t, run_of, run_first, run_end)
             run_first = run_end
             receive_rtcp(t, handle, serial, length)
             continue
@@ -85,11 +85,13 @@ def process(t: Tables, count: int) -> None:
             continue
         counters.packets_in += 1
         describe(t, stream, t.packets[run_end], t.descriptors[run_end])
-        if stream != run or t.descriptors[run_end].key_frame:
-            forward(t, run, run_first, run_end)
-            run, run_first = stream, run_end
+        if stream != run_of or t.descriptors[run_end].key_frame:
+            forward(t, run_of, run_first, run_end)
+            run_of, run_first = stream, run_end
+            if t.descriptors[run_end].key_frame:
+                t.receive_streams[stream].key_frame_wanted = 0
         run_end += 1
-    forward(t, run, run_first, run_end)
+    forward(t, run_of, run_first, run_end)
 
 
 @kernel
