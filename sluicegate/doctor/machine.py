@@ -18,7 +18,7 @@ import pylibsrtp
 
 from sluicegate.config import Settings
 from sluicegate.doctor.check import Check, Status
-from sluicegate.router.compilation import cache_folder
+from sluicegate.router.compilation import PLANE
 
 SOL_UDP = socket.IPPROTO_UDP
 UDP_SEGMENT = 103  # linux/udp.h: send one buffer as many datagrams (GSO)
@@ -165,7 +165,7 @@ def check_opus() -> Check:
 
 
 def check_compile_cache() -> Check:
-    folder = cache_folder()
+    folder = PLANE.folder
     nearest = next(path for path in (folder, *folder.parents) if path.exists())
     size = sum(file.stat().st_size for file in folder.rglob("*.nb[ic]"))
     state = f"{size / 1e6:.1f} MB" if size else "empty: the next start compiles"

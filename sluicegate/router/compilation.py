@@ -10,9 +10,9 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numba
 
@@ -24,33 +24,47 @@ except ImportError:  # not a Unix: nobody waits for anybody
     fcntl = None  # type: ignore[assignment]
 
 PACKAGE = Path(__file__).resolve().parent.parent
-COMPILED_SOURCES = ("compiled.py", "router/native.py", "router/handle.py", "router/tables.py", "router/kernel", "rtp")
 
 
-@cache
-def cache_folder() -> Path:
-    """Where compiled code is kept: below `NUMBA_CACHE_DIR`, or the user's cache folder."""
-    digest = hashlib.sha256(f"{numba.__version__} {numba.config.BOUNDSCHECK}".encode())
-    for source in COMPILED_SOURCES:
-        path = PACKAGE / source
-        for file in [path] if path.is_file() else sorted(path.rglob("*.py")):
-            digest.update(file.read_bytes())
-    base = os.environ.get("NUMBA_CACHE_DIR") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
-    return Path(base) / "sluicegate" / digest.hexdigest()[:16]
+class SourceCache:
+    """Compiled functions of some sources, files and folders of the package, in a cache folder of their own."""
+
+    def __init__(self, prefix: str, *sources: str) -> None:
+        self._prefix = prefix
+        self._sources = sources
+
+    @cached_property
+    def folder(self) -> Path:
+        """Below `NUMBA_CACHE_DIR`, or the user's cache folder."""
+        digest = hashlib.sha256(f"{numba.__version__} {numba.config.BOUNDSCHECK}".encode())
+        for source in self._sources:
+            path = PACKAGE / source
+            for file in [path] if path.is_file() else sorted(path.rglob("*.py")):
+                digest.update(file.read_bytes())
+        base = os.environ.get("NUMBA_CACHE_DIR") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
+        return Path(base) / "sluicegate" / f"{self._prefix}{digest.hexdigest()[:16]}"
+
+    def is_filled(self) -> bool:
+        """Whether this state of the sources has been compiled here before."""
+        return any(self.folder.rglob("*.nbi"))
+
+    def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """A function as called from Python: compiled without the GIL and cached, or itself when interpreted."""
+        if INTERPRETED:
+            return function
+        numba.config.CACHE_DIR = str(self.folder)
+        return cast(Callable[..., Any], numba.njit(nogil=True, cache=True, error_model="numpy")(function))
 
 
-def is_cached() -> bool:
-    """Whether this state of the sources has been compiled here before."""
-    return any(cache_folder().rglob("*.nbi"))
+PLANE = SourceCache(
+    "", "compiled.py", "router/native.py", "router/handle.py", "router/tables.py", "router/kernel", "rtp"
+)
 
 
 @cache
 def entry(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A kernel function as called from Python: compiled without the GIL and cached, or itself when interpreted."""
-    if INTERPRETED:
-        return function
-    numba.config.CACHE_DIR = str(cache_folder())
-    return numba.njit(nogil=True, cache=True, error_model="numpy")(function.py_func)  # type: ignore[attr-defined, no-any-return]
+    """A kernel function as called from Python."""
+    return function if INTERPRETED else PLANE.compile(function.py_func)  # type: ignore[attr-defined]
 
 
 def warm_up(function: Callable[..., Any], *arguments: Any) -> float:
@@ -68,7 +82,7 @@ def _alone() -> Iterator[None]:
     if INTERPRETED or fcntl is None:
         yield
         return
-    folder = cache_folder()
+    folder = PLANE.folder
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from sluicegate.ids import ChannelId
-from sluicegate.router.compilation import cache_folder, is_cached
+from sluicegate.router.compilation import PLANE
 from sluicegate.router.drivers import Driver, LoopDriver, PortableDriver, ThreadDriver
 from sluicegate.router.plane import Plane
 
@@ -27,8 +27,8 @@ class Router:
 
     def compile(self, announce: Callable[[str], None]) -> float:
         """Compile the kernel, or load it from the cache; seconds. May take half a minute: not on the loop."""
-        if not is_cached():
-            announce(f"compiling the packet plane for this machine, once, into {cache_folder()}: half a minute")
+        if not PLANE.is_filled():
+            announce(f"compiling the packet plane for this machine, once, into {PLANE.folder}: half a minute")
         return float(self._driver.compile(self.planes[0]))
 
     def start(self) -> None:

@@ -105,6 +105,6 @@ def test_more_threads_than_processors_is_a_warning() -> None:
 
 
 def test_a_compile_cache_that_cannot_be_written_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "cache_folder", lambda: Path("/proc/none"))
+    monkeypatch.setattr(machine.PLANE, "folder", Path("/proc/none"))
     monkeypatch.setattr("os.access", lambda *_: False)
     assert machine.check_compile_cache().status is Status.WARN
