@@ -61,6 +61,20 @@ async def test_media_does_not_wait_for_python(
         assert len(view["members"]) == 2, "nobody was disconnected"
 
 
+@pytest.mark.parametrize("what", ["stall_loop", "stall_python"])
+async def test_consent_does_not_wait_for_python(harmed: HarmedServer, channel: str, what: str) -> None:
+    """Checks of a peer whose path is settled are answered while nothing but the planes runs."""
+    async with people(harmed.url, channel, alice={}) as (alice,):
+        await alice.check()  # the agent's own answer; from here on the plane may give it
+        stalled = asyncio.create_task(asyncio.to_thread(harmed.harm, what, seconds=1.5))
+        await asyncio.sleep(0.4)
+        for _ in range(3):
+            await alice.check(timeout=PATIENCE)
+            assert not stalled.done()
+            await asyncio.sleep(0.1)
+        await stalled
+
+
 async def test_a_send_that_fails_costs_its_packets_and_nothing_else(
     harmed: HarmedServer, bystanders: InnocentCall, figures: Figures
 ) -> None:
