@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.micro import steps
 from benchmarks.micro.rig import Rig
-from sluicegate.router.tables import BATCH
+from sluicegate.router.records import BATCH
 from sluicegate.rtp.names import MediaKind
 from sluicegate.rtp.srtp import SrtpProfile
 

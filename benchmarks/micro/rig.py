@@ -13,7 +13,8 @@ from sluicegate.router.compilation import entry
 from sluicegate.router.encoding import sockaddr
 from sluicegate.router.kernel.tick import apply_commands
 from sluicegate.router.plane import Plane
-from sluicegate.router.tables import BATCH, Capacities
+from sluicegate.router.records import BATCH
+from sluicegate.router.tables import Capacities
 from sluicegate.rtp.names import Codec, Extension, MediaKind
 from sluicegate.rtp.srtp import SrtpKeys, SrtpProfile, open_sessions
 

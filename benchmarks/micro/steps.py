@@ -13,7 +13,8 @@ from sluicegate.router.kernel.output import protect
 from sluicegate.router.kernel.rewrite import write_packet
 from sluicegate.router.kernel.tick import process
 from sluicegate.router.native import call
-from sluicegate.router.tables import NONE, SENT, SLOT_BYTES, Tables
+from sluicegate.router.records import NONE, SENT, SLOT_BYTES
+from sluicegate.router.tables import Tables
 
 
 @kernel

@@ -57,7 +57,10 @@ class SourceCache:
 
 
 PLANE = SourceCache(
-    "", "compiled.py", "router/native.py", "router/handle.py", "router/tables.py", "router/kernel", "rtp"
+    "",
+    "compiled.py",
+    *("router/native.py", "router/handle.py", "router/records.py", "router/tables.py", "router/kernel"),
+    "rtp",
 )
 
 

@@ -17,7 +17,7 @@ from sluicegate.router.compilation import entry, warm_up
 from sluicegate.router.encoding import address_of, sockaddr
 from sluicegate.router.kernel import tick
 from sluicegate.router.plane import Plane
-from sluicegate.router.tables import BATCH, NAME_BYTES, NEVER, NONE
+from sluicegate.router.records import BATCH, NAME_BYTES, NEVER, NONE
 
 PR_SET_NAME = 15
 DRAIN_INTERVAL = 0.25

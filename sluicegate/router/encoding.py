@@ -12,7 +12,7 @@ import numpy as np
 from sluicegate.router import commands as cmd
 from sluicegate.router.kernel import apply, sha1
 from sluicegate.router.kernel.header import ELEMENTS
-from sluicegate.router.tables import (
+from sluicegate.router.records import (
     CHECK_NAME_BYTES,
     CNAME_BYTES,
     MAX_ENCODINGS,

@@ -19,20 +19,13 @@ from sluicegate.router import commands as cmd
 from sluicegate.router import events as ev
 from sluicegate.router.encoding import address_of, encode, words
 from sluicegate.router.handle import handle
-from sluicegate.router.kernel import apply, ingress
+from sluicegate.router.kernel import apply
+from sluicegate.router.kernel.rings import BYE_RECEIVED, LAYERS_CHANGED, STREAM_STARTED
 from sluicegate.router.native import eventfd
+from sluicegate.router.records import COUNTERS, NONE, RECEIVE_STREAM, SEND_STREAM, TRANSPORT, row_type
 from sluicegate.router.rings import CommandRing, EventRing, PuntRing
 from sluicegate.router.sockets import offers_gso, open_socket
-from sluicegate.router.tables import (
-    COUNTERS,
-    NONE,
-    RECEIVE_STREAM,
-    SEND_STREAM,
-    TRANSPORT,
-    Capacities,
-    make_tables,
-    row_type,
-)
+from sluicegate.router.tables import Capacities, make_tables
 from sluicegate.rtp.srtp import open_sessions, session_pointer
 
 H = TypeVar("H", bound=int)
@@ -218,11 +211,11 @@ class Plane:
             os.eventfd_read(self.wake_up)
         self._event_ring.signalled = False
         for kind, a, b, c in self._event_ring.take():
-            if kind == ingress.STREAM_STARTED:
+            if kind == STREAM_STARTED:
                 self.on_event(ev.StreamStarted(cmd.TrackHandle(a), b, c))
-            elif kind == ingress.LAYERS_CHANGED:
+            elif kind == LAYERS_CHANGED:
                 self.on_event(ev.LayersChanged(cmd.SendHandle(a), b, c))
-            elif kind == ingress.BYE_RECEIVED:
+            elif kind == BYE_RECEIVED:
                 self.on_event(ev.ByeReceived(cmd.TrackHandle(a), b))
         for data, name, transport in self._punt_ring.take():
             self.on_datagram(data, address_of(name), cmd.TransportHandle(transport) if transport >= 0 else None)

@@ -8,16 +8,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from sluicegate.router.tables import (
-    COMMAND_RING,
-    EVENT_RING,
-    EVENT_WORDS,
-    NAME_BYTES,
-    PUNT_RING,
-    RING,
-    SLOT_BYTES,
-    Tables,
-)
+from sluicegate.router.records import EVENT_WORDS, NAME_BYTES, RING, SLOT_BYTES
+from sluicegate.router.tables import COMMAND_RING, EVENT_RING, PUNT_RING, Tables
 
 _NAME_STRIDE = NAME_BYTES + 4
 

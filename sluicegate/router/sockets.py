@@ -7,7 +7,7 @@ import socket
 from collections.abc import Iterable
 
 from sluicegate.errors import ConfigurationError
-from sluicegate.router.tables import SOL_UDP, UDP_SEGMENT
+from sluicegate.router.records import SOL_UDP, UDP_SEGMENT
 
 SO_RCVBUFFORCE, SO_SNDBUFFORCE = 33, 32
 BUFFER_BYTES = 8 << 20

@@ -190,7 +190,7 @@ class LevelReader:
     read_at: float | None = None
 
     def pause(self) -> None:
-        """Nobody listens for now: what comes until the next reading counts for nothing."""
+        """Nobody listens: what comes before the next reading counts for nothing."""
         self.read_at = None
 
     def read(self, level_sum: int, level_count: int, last_packet: float, now: float) -> tuple[tuple[int, int], ...]:

@@ -25,7 +25,8 @@ from sluicegate.router.compilation import entry
 from sluicegate.router.encoding import address_of, sockaddr
 from sluicegate.router.kernel import feedback, ingress, tick
 from sluicegate.router.plane import Plane
-from sluicegate.router.tables import NAME_BYTES, NONE, Capacities
+from sluicegate.router.records import NAME_BYTES, NONE
+from sluicegate.router.tables import Capacities
 from sluicegate.rtp.names import Codec, Extension, MediaKind
 from sluicegate.transport.driver import Transports
 from tests.support import ice

@@ -19,7 +19,8 @@ from sluicegate.router.encoding import sockaddr
 from sluicegate.router.events import PlaneEvent
 from sluicegate.router.kernel import tick
 from sluicegate.router.plane import Plane
-from sluicegate.router.tables import BATCH, NEVER, NONE, SLOT_BYTES, Capacities
+from sluicegate.router.records import BATCH, NEVER, NONE, SLOT_BYTES
+from sluicegate.router.tables import Capacities
 from sluicegate.rtp.names import Codec, Extension, MediaKind
 from sluicegate.rtp.srtp import REPLAY_WINDOW, SrtpKeys, SrtpProfile, open_sessions
 from tests.support import payloads

@@ -11,7 +11,8 @@ from sluicegate.compiled import INTERPRETED
 from sluicegate.errors import Unavailable
 from sluicegate.router import commands as cmd
 from sluicegate.router.events import ByeReceived
-from sluicegate.router.tables import NEVER, Capacities
+from sluicegate.router.records import NEVER
+from sluicegate.router.tables import Capacities
 from tests.support.rtcp_packet import Bye, Nack
 
 from .harness import SMALL, Bench, audio, listening, opus, sending, video, vp8

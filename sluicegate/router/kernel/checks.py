@@ -15,7 +15,8 @@ from sluicegate.router.kernel.header import copy_bytes, read_16, read_32, write_
 from sluicegate.router.kernel.maps import parse_name
 from sluicegate.router.kernel.output import enqueue
 from sluicegate.router.kernel.sha1 import BLOCK, DIGEST, hmac_sha1, set_key
-from sluicegate.router.tables import CHECK_NAME_BYTES, HASH_BYTES, NONE, Tables
+from sluicegate.router.records import CHECK_NAME_BYTES, HASH_BYTES, NONE
+from sluicegate.router.tables import Tables
 
 MAGIC_COOKIE = 0x2112A442
 FINGERPRINT_XOR = 0x5354554E

@@ -9,7 +9,8 @@ from typing import Any
 
 from sluicegate.compiled import i64, kernel
 from sluicegate.router.native import call, last_errno
-from sluicegate.router.tables import CONTROL_BYTES, MESSAGES, NAME_BYTES, NONE, SLOT_BYTES, Tables
+from sluicegate.router.records import CONTROL_BYTES, MESSAGES, NAME_BYTES, NONE, SLOT_BYTES
+from sluicegate.router.tables import Tables
 
 MAX_SEGMENTS = 64
 MAX_GROUP_BYTES = 65_000  # a UDP payload of 65,507 bytes at most, before segmentation

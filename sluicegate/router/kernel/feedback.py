@@ -8,12 +8,13 @@ from typing import Any
 
 from sluicegate.compiled import i64, kernel
 from sluicegate.router.kernel.header import read_16, read_32
-from sluicegate.router.kernel.ingress import BYE_RECEIVED, SRTCP_MINIMUM, police, unprotect
+from sluicegate.router.kernel.ingress import SRTCP_MINIMUM, police, unprotect
 from sluicegate.router.kernel.maps import stream_slot
 from sluicegate.router.kernel.repair import insist_on_key_frame, retransmit
-from sluicegate.router.kernel.rings import push_event
+from sluicegate.router.kernel.rings import BYE_RECEIVED, push_event
 from sluicegate.router.kernel.strays import has_room, note_stray
-from sluicegate.router.tables import ARRIVALS, NONE, Tables
+from sluicegate.router.records import ARRIVALS, NONE
+from sluicegate.router.tables import Tables
 from sluicegate.rtp.rtcp.transport_cc import read_transport_cc
 
 SENDER_REPORT, RECEIVER_REPORT, GOODBYE, TRANSPORT_FEEDBACK, PAYLOAD_FEEDBACK = 200, 201, 203, 205, 206
@@ -136,7 +137,6 @@ def receive_blocks(t: Tables, transport: Any, row: Any, offset: int, end: int, c
             lost = read_32(row, offset + 4) & 0xFFFFFF
             send.lost = lost - ((lost & 0x800000) << 1)
             send.jitter = read_32(row, offset + 12)
-            send.last_report = now
             middle, delay = read_32(row, offset + 16), read_32(row, offset + 20)
             if middle:
                 rtt = (((compact - middle - delay) & 0xFFFFFFFF) * 1_000_000) >> 16
@@ -192,7 +192,7 @@ def request_key_frame(t: Tables, transport: Any, ssrc: int) -> None:
 
 @kernel
 def receive_transport_cc(t: Tables, handle: int, transport: Any, row: Any, start: int, end: int) -> None:
-    """Sum up what arrived and what was lost since the last feedback, and at which rate it arrived."""
+    """Sum up what arrived since the last feedback, and at which rate."""
     count = read_transport_cc(row, start, end, t.feedback_sequences, t.feedback_arrivals)
     for index in range(count):
         slot = t.feedback_sequences[index] & (ARRIVALS - 1)
@@ -200,11 +200,8 @@ def receive_transport_cc(t: Tables, handle: int, transport: Any, row: Any, start
         if departure == 0:
             continue
         if t.feedback_arrivals[index] < 0 and index + 1 < count:
-            transport.feedback_lost += 1
             continue
         t.departures[handle, slot] = 0
-        transport.acknowledged_packets += 1
-        transport.acknowledged_bytes += departure & 2047
         transport.rate_bytes += departure & 2047
     now = t.state[0].now
     elapsed = now - transport.rate_at

@@ -9,7 +9,6 @@ from typing import Any
 
 from sluicegate.compiled import i64, kernel
 from sluicegate.router.kernel.egress import claim_slot, flush
-from sluicegate.router.kernel.ingress import LAYERS_CHANGED
 from sluicegate.router.kernel.layers import (
     PASS,
     WAIT_FOR_KEY_FRAME,
@@ -22,8 +21,9 @@ from sluicegate.router.kernel.layers import (
 from sluicegate.router.kernel.output import can_send, queue
 from sluicegate.router.kernel.repair import want_key_frame
 from sluicegate.router.kernel.rewrite import write_packet
-from sluicegate.router.kernel.rings import push_event
-from sluicegate.router.tables import MARKER_SHIFT, MAX_PACKET, NONE, PICTURE_MASK, SENT, Tables
+from sluicegate.router.kernel.rings import LAYERS_CHANGED, push_event
+from sluicegate.router.records import MARKER_SHIFT, MAX_PACKET, NONE, PICTURE_MASK, SENT
+from sluicegate.router.tables import Tables
 from sluicegate.rtp.names import MediaKind
 
 OUT_LOAD = 128

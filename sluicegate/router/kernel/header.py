@@ -51,6 +51,13 @@ def copy_bytes(target: Any, at: int, source: Any, start: int, length: int) -> No
 
 
 @kernel
+def copy_row(row: Any, words: Any, start: int) -> None:
+    """Fill a table row from the words of a command."""
+    for index in range(len(row)):
+        row[index] = words[start + index]
+
+
+@kernel
 def parse_header(row: Any, length: int, packet: Any) -> bool:
     """Read the header of the decrypted RTP packet `row[:length]`; False if it is not one."""
     if length < RTP_HEADER or i64(row[0]) >> 6 != 2:

@@ -9,7 +9,8 @@ lower layer looks at a higher one. Simulcast: at the key frame of the encoding t
 from typing import Any
 
 from sluicegate.compiled import i64, kernel
-from sluicegate.router.tables import NONE, SPATIAL_SHIFT, TEMPORAL_SHIFT, Tables
+from sluicegate.router.records import NONE, SPATIAL_SHIFT, TEMPORAL_SHIFT
+from sluicegate.router.tables import Tables
 from sluicegate.rtp.names import Codec, MediaKind
 from sluicegate.rtp.payload.av1 import parse_av1
 from sluicegate.rtp.payload.dependency_descriptor import parse_dependency_descriptor

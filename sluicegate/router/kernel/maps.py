@@ -9,7 +9,7 @@ whole round.
 from typing import Any
 
 from sluicegate.compiled import i64, kernel
-from sluicegate.router.tables import NONE
+from sluicegate.router.records import NONE
 
 EMPTY, USED, DELETED = 0, 1, 2
 AF_INET, AF_INET6 = 2, 10

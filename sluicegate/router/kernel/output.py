@@ -5,7 +5,8 @@ from typing import Any
 
 from sluicegate.compiled import i64, kernel
 from sluicegate.router.native import call
-from sluicegate.router.tables import NONE, SLOT_BYTES, Tables
+from sluicegate.router.records import NONE, SLOT_BYTES
+from sluicegate.router.tables import Tables
 
 LENGTH_MASK = 0xFFFFFFFF
 

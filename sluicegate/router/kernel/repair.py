@@ -14,7 +14,8 @@ from sluicegate.router.kernel.header import parse_header, write_16, write_32
 from sluicegate.router.kernel.layers import read_descriptor, was_taken
 from sluicegate.router.kernel.output import can_send, queue
 from sluicegate.router.kernel.rewrite import write_packet
-from sluicegate.router.tables import HISTORY, MARKER_SHIFT, NEVER, NONE, PICTURE_MASK, SENT, Tables
+from sluicegate.router.records import HISTORY, MARKER_SHIFT, NEVER, NONE, PICTURE_MASK, SENT
+from sluicegate.router.tables import Tables
 from sluicegate.rtp.names import Codec, MediaKind
 from sluicegate.rtp.payload.descriptor import reset_descriptor
 

@@ -11,7 +11,8 @@ from sluicegate.router.kernel.egress import claim_slot
 from sluicegate.router.kernel.header import write_16, write_24, write_32
 from sluicegate.router.kernel.output import can_send, queue
 from sluicegate.router.kernel.repair import write_feedback_head
-from sluicegate.router.tables import NEVER, NONE, Tables
+from sluicegate.router.records import NEVER, NONE
+from sluicegate.router.tables import Tables
 from sluicegate.rtp.rtcp.transport_cc import write_transport_cc
 
 REPORT_INTERVAL_US = 1_000_000

@@ -18,7 +18,8 @@ from sluicegate.router.kernel.header import (
     write_24,
     write_32,
 )
-from sluicegate.router.tables import ARRIVALS, MAX_PACKET, NONE, PICTURE_MASK, Tables
+from sluicegate.router.records import ARRIVALS, MAX_PACKET, NONE, PICTURE_MASK
+from sluicegate.router.tables import Tables
 from sluicegate.rtp.names import MediaKind
 
 ROOM = MAX_PACKET - 16  # what may be written before the SRTP trailer

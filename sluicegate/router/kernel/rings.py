@@ -8,7 +8,11 @@ from typing import Any
 from sluicegate.compiled import kernel
 from sluicegate.router.kernel.header import copy_bytes
 from sluicegate.router.native import call, fence
-from sluicegate.router.tables import EVENT_RING, NAME_BYTES, PUNT_RING, Tables
+from sluicegate.router.records import NAME_BYTES
+from sluicegate.router.tables import EVENT_RING, PUNT_RING, Tables
+
+STREAM_STARTED, LAYERS_CHANGED, BYE_RECEIVED = 1, 2, 3
+"""Kinds of events."""
 
 
 @kernel

@@ -7,7 +7,8 @@ from typing import Any
 
 from sluicegate.compiled import i64, kernel
 from sluicegate.router.kernel.header import copy_bytes, read_32, write_32
-from sluicegate.router.tables import DIGEST_WORDS, Tables
+from sluicegate.router.records import DIGEST_WORDS
+from sluicegate.router.tables import Tables
 
 BLOCK = 64
 DIGEST = 20

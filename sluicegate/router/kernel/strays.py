@@ -11,7 +11,8 @@ from typing import Any
 from sluicegate.compiled import kernel
 from sluicegate.router.kernel.maps import bind_stream, release_slot, stream_slot
 from sluicegate.router.native import call
-from sluicegate.router.tables import NONE, Tables
+from sluicegate.router.records import NONE
+from sluicegate.router.tables import Tables
 
 MAX_STREAMS = 256
 """Authenticated SSRCs of one transport, known to the session or not."""

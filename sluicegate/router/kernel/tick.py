@@ -2,7 +2,7 @@
 the GIL."""
 
 from sluicegate.compiled import i64, kernel
-from sluicegate.router.kernel.apply import check_track, drain_commands
+from sluicegate.router.kernel.apply import drain_commands
 from sluicegate.router.kernel.egress import flush
 from sluicegate.router.kernel.feedback import receive_rtcp
 from sluicegate.router.kernel.forward import forward
@@ -11,8 +11,10 @@ from sluicegate.router.kernel.layers import describe
 from sluicegate.router.kernel.repair import repair
 from sluicegate.router.kernel.reports import report, send_transport_feedback
 from sluicegate.router.kernel.rings import wake_loop
+from sluicegate.router.kernel.subscriptions import check_track
 from sluicegate.router.native import call, fence
-from sluicegate.router.tables import BATCH, COMMAND_RING, NEVER, NONE, SLOT_BYTES, Tables
+from sluicegate.router.records import BATCH, NEVER, NONE, SLOT_BYTES
+from sluicegate.router.tables import COMMAND_RING, Tables
 
 CLOCK_MONOTONIC = 1
 MSG_DONTWAIT, MSG_TRUNC = 0x40, 0x20
