@@ -11,11 +11,8 @@ import pytest
 
 from tests.interop.namespace import own_network
 from tests.interop.room import PATIENCE, enter, hears, meet, sees
-from tests.support import chromium, firefox
 from tests.support.browser import browsers
 from tests.support.server import ServerProcess
-
-pytestmark = pytest.mark.skipif(not chromium.executable(), reason="no Chromium")
 
 TONES = {"ada": 440.0, "ben": 1000.0}
 HAS_CODEC = """
@@ -34,7 +31,6 @@ def other_network() -> Iterator[ServerProcess]:
         pytest.skip("only root may make a network namespace, and Firefox uses no candidate on 127.0.0.1")
 
 
-@pytest.mark.skipif(not firefox.executable(), reason="no Firefox")
 @pytest.mark.parametrize("codec", ["vp8", "vp9", "h264"])
 async def test_firefox_and_chromium_meet(codec: str, other_network: ServerProcess, channel: str) -> None:
     async with browsers() as open_window:

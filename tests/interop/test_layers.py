@@ -9,12 +9,9 @@ from typing import Any
 import pytest
 
 from tests.interop.room import PATIENCE, enter, sees
-from tests.support import chromium
 from tests.support.api import Api
 from tests.support.browser import browsers
 from tests.support.server import ServerProcess
-
-pytestmark = pytest.mark.skipif(not chromium.executable(), reason="no Chromium")
 
 # Chromium's own camera, as the page asks for it.
 LINES, RATE = 720, 20

@@ -2,18 +2,15 @@
 
 import asyncio
 from collections.abc import Callable
-
-import pytest
+from typing import Any
 
 from tests.interop.room import PATIENCE, address, connected, enter, hears, meet
-from tests.support import chromium
 from tests.support.api import Api
 from tests.support.browser import browsers
 from tests.support.server import SECRET, ServerProcess
 
-pytestmark = pytest.mark.skipif(not chromium.executable(), reason="no Chromium")
-
 TONES = {"ada": 440.0, "ben": 660.0, "cem": 880.0}
+FIGURES = r"/^\d+×\d+ · [\d.,]+ \S+ · [\d.,]+\s?% lost$/"
 JOIN_ERROR = "document.querySelector('#join-error').textContent"
 REFUSED = "--use-fake-ui-for-media-stream=deny"
 
@@ -24,6 +21,9 @@ async def test_three_people_meet_and_one_comes_back(server: ServerProcess, chann
         windows = dict(zip(TONES, opened, strict=True))
         await asyncio.gather(*(enter(window, server, channel, name) for name, window in windows.items()))
         await meet(windows, TONES)
+        for name, window in windows.items():
+            await shows_who_is_there(window, name)
+        await follows_who_speaks(windows)
 
         await windows["cem"].page.click("#leave")
         await windows["cem"].until("sluicegate.state.connection === 'idle' && !document.querySelector('#lobby').hidden")
@@ -36,6 +36,31 @@ async def test_three_people_meet_and_one_comes_back(server: ServerProcess, chann
         await meet(windows, TONES)
         for window in windows.values():
             assert [line for line in window.console if line.startswith(("error", "uncaught"))] == []
+
+
+async def shows_who_is_there(window: Any, own: str) -> None:
+    """Everybody's name, and the size, bitrate and loss of everybody's picture, on their tiles."""
+    for name in TONES:
+        tile = f"document.querySelector('.tile[data-user={name}]')"
+        shown = await window.evaluate(f"{tile}.querySelector('.name').textContent")
+        assert shown == (f"{name} (you)" if name == own else name)
+        await window.until(f"{FIGURES}.test({tile}.querySelector('.figures').textContent)", PATIENCE)
+
+
+async def follows_who_speaks(windows: dict[str, Any]) -> None:
+    """Ben's microphone is on, off and on again: the others' pages show it each time."""
+    speaks, mute = (
+        f"document.querySelector('.tile[data-user=ben]').matches('.{name}')" for name in ("speaking", "muted")
+    )
+    heard, silent = f"{speaks} && !{mute}", f"!{speaks} && {mute}"
+
+    async def others_show(expected: str) -> None:
+        await asyncio.gather(*(windows[name].until(expected, PATIENCE) for name in ("ada", "cem")))
+
+    await others_show(heard)
+    for expected in (silent, heard):
+        await windows["ben"].page.click("#microphone")
+        await others_show(expected)
 
 
 async def test_a_full_server_says_that_there_is_no_room(

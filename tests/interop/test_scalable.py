@@ -11,12 +11,9 @@ from typing import Any
 import pytest
 
 from tests.interop.room import PATIENCE
-from tests.support import chromium
 from tests.support.api import Api
 from tests.support.browser import browsers
 from tests.support.server import ServerProcess
-
-pytestmark = pytest.mark.skipif(not chromium.executable(), reason="no Chromium")
 
 # Evaluates to a function (channel, codec, scalabilityMode) → {session, subscription} of the viewer. It leaves `picture`
 # (the element that shows what came back) and `counts()` behind.

@@ -3,14 +3,9 @@
 import asyncio
 import time
 
-import pytest
-
 from tests.interop.room import MOVES, PATIENCE, enter
-from tests.support import chromium
 from tests.support.browser import browsers, listen
 from tests.support.server import ServerProcess
-
-pytestmark = pytest.mark.skipif(not chromium.executable(), reason="no Chromium")
 
 TILE = "document.querySelector('.tile[data-user=ada][data-shows=screen]')"
 SCREEN = "sluicegate.peers.get('ada')?.screenElement"

@@ -8,12 +8,9 @@ from typing import Any
 import pytest
 
 from tests.interop.room import PATIENCE, enter, hears, sees
-from tests.support import chromium
 from tests.support.api import Api
 from tests.support.browser import browsers
 from tests.support.server import ServerProcess
-
-pytestmark = pytest.mark.skipif(not chromium.executable(), reason="no Chromium")
 
 # Puts every connection of the page where a test finds it.
 RECORD_CONNECTIONS = """

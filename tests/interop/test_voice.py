@@ -15,7 +15,6 @@ from av import AudioFrame
 from numpy.typing import NDArray
 
 from tests.interop.room import PATIENCE, TONE_TOLERANCE_HZ, enter
-from tests.support import chromium
 from tests.support.browser import browsers, listen
 from tests.support.clients import CLIENTS, join
 from tests.support.server import ServerProcess
@@ -86,7 +85,6 @@ async def test_left_and_right_are_kept_apart(
     assert abs(right - RIGHT_HZ) < TONE_TOLERANCE_HZ, f"{right} Hz on the right"
 
 
-@pytest.mark.skipif(not chromium.executable(), reason="no Chromium")
 async def test_silence_is_not_sent_and_the_voice_comes_back(
     server: ServerProcess, channel: str, tmp_path: Path
 ) -> None:

@@ -65,7 +65,7 @@ class ChromiumWindow:
         """Start one. `video` (y4m or mjpeg) replaces the camera's pattern. Raises RuntimeError without a Chromium."""
         path = executable()
         if path is None:
-            raise RuntimeError("no Chromium is installed")
+            raise RuntimeError("no Chromium is installed: run scripts/system-packages")
         directory = tempfile.TemporaryDirectory(prefix="chromium-", ignore_cleanup_errors=True)
         wav = write_tone(Path(directory.name) / "microphone.wav", tone_hz)
         chosen = [*FLAGS, f"--use-file-for-fake-audio-capture={wav}", *flags]

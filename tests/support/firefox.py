@@ -95,7 +95,7 @@ class FirefoxWindow:
         """Start one. Raises RuntimeError where there is no Firefox, TimeoutError when it does not come up."""
         path = executable()
         if path is None:
-            raise RuntimeError("no Firefox is installed")
+            raise RuntimeError("no Firefox is installed: run scripts/system-packages")
         directory = tempfile.TemporaryDirectory(prefix="firefox-", ignore_cleanup_errors=True)
         chosen = {**PREFERENCES, "media.navigator.audio.fake_frequency": round(tone_hz), **(preferences or {})}
         lines = [f"user_pref({json.dumps(name)}, {json.dumps(value)});\n" for name, value in chosen.items()]

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from tests.support import chromium, firefox
 from tests.support.browser import browsers, listen
 
 # A camera and a microphone through two connections of the page itself.
@@ -55,8 +54,8 @@ async def page() -> AsyncIterator[str]:
 @pytest.mark.parametrize(
     ("kind", "tone_hz"),
     [
-        pytest.param("chromium", 620.0, marks=pytest.mark.skipif(not chromium.executable(), reason="no Chromium")),
-        pytest.param("firefox", 700.0, marks=pytest.mark.skipif(not firefox.executable(), reason="no Firefox")),
+        ("chromium", 620.0),
+        ("firefox", 700.0),
     ],
 )
 async def test_a_browser_sends_and_receives_media(kind: str, tone_hz: float, page: str, tmp_path: Path) -> None:
