@@ -21,7 +21,8 @@ from sluicegate.router.records import BATCH, NAME_BYTES, NEVER, NONE
 
 PR_SET_NAME = 15
 DRAIN_INTERVAL = 0.25
-"""Seconds after which the loop looks for events even if no wake-up came."""
+"""Seconds after which the loop looks for events even if no wake-up came. Lower: idle wake-ups. Higher: an event whose
+wake-up was missed (both sides may look past each other for an instant) waits longer."""
 
 
 class Driver(Protocol):

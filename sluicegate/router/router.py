@@ -26,9 +26,9 @@ class Router:
         self._channels: dict[ChannelId, Plane] = {}
 
     def compile(self, announce: Callable[[str], None]) -> float:
-        """Compile the kernel, or load it from the cache; seconds. May take half a minute: not on the loop."""
+        """Compile the kernel, or load it from the cache; seconds. May take about a minute: not on the loop."""
         if not PLANE.is_filled():
-            announce(f"compiling the packet plane for this machine, once, into {PLANE.folder}: half a minute")
+            announce(f"compiling the packet plane for this machine, once, into {PLANE.folder}: about a minute")
         return float(self._driver.compile(self.planes[0]))
 
     def start(self) -> None:

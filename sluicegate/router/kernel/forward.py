@@ -29,7 +29,7 @@ from sluicegate.rtp.names import MediaKind
 OUT_LOAD = 128
 """So many packets in the out arena are sent before more are written. Lower: more system calls. Higher: the first wait
 for the last, and 128 of them are what half a second-level cache holds."""
-FILL_SHIFT = 6
+PADDING_SHIFT = 6
 """A packet is padded to its neighbours' length by at most this share of it, a 64th: 17 bytes of 1100. Lower: more
 bandwidth for fewer messages."""
 SRTP_OVERHEAD = 16  # the longest tag
@@ -40,7 +40,7 @@ def forward(t: Tables, receive: int, first: int, end: int) -> None:
     """Send a run of packets, `t.packets[first:end]`, all of one received stream, to every subscription that takes them.
 
     A subscription gets the whole run before the next has its turn: its row, its keys and its numbers are fetched from
-    memory once, and what has been written leaves while it is in the cache. A key frame begins a run of its own.
+    memory once, and what has been written leaves while it is in the cache. A run ends where a key frame begins.
     """
     if first == end:
         return
@@ -79,7 +79,7 @@ def level(t: Tables, first: int, end: int) -> None:
     for index in range(first, end - 1):
         packet = t.packets[index]
         missing = longest - (packet.payload_end - packet.payload_start)
-        packet.padding = missing if missing <= longest >> FILL_SHIFT else 0
+        packet.padding = missing if missing <= longest >> PADDING_SHIFT else 0
 
 
 @kernel

@@ -70,8 +70,8 @@ def write_packet(
     if offset + length > ROOM:
         return 0
     # Only where what is sent again goes another way: under its own number it would have to be padded again.
-    repeats_differ = send.rtx_ssrc >= 0 and send.rtx_payload_type >= 0
-    fill = min(packet.padding, ROOM - offset - length) if repeats_differ and original < 0 else 0
+    has_rtx = send.rtx_ssrc >= 0 and send.rtx_payload_type >= 0
+    padding = min(packet.padding, ROOM - offset - length) if has_rtx and original < 0 else 0
     copy_bytes(out, offset, row, start, length)
     if packet.format > 0 and send.kind == MediaKind.AUDIO and start == packet.payload_start:
         old, new = t.receive_streams[send.receive].payload_types[0], send.payload_types[0]
@@ -79,12 +79,12 @@ def write_packet(
             rename_blocks(out, offset, offset + length, old, new)
     if entry.picture & PICTURE_MASK and descriptor.picture_id >= 0:
         move_picture(out, offset - start, descriptor, entry.picture)
-    if fill:
+    if padding:
         out[0] = i64(out[0]) | 0x20
-        for index in range(offset + length, offset + length + fill):
+        for index in range(offset + length, offset + length + padding):
             out[index] = 0
-        length += fill
-        out[offset + length - 1] = fill
+        length += padding
+        out[offset + length - 1] = padding
     if send.transport_cc_id:
         t.departures[send.transport, read_departure(t, send) & (ARRIVALS - 1)] = t.state[0].now * 2048 + offset + length
     return i64(offset + length)
