@@ -12,6 +12,17 @@ from tests.support.server import ServerProcess
 PATIENCE = 40.0
 TONE_TOLERANCE_HZ = 12.0
 
+# Puts every connection of the page where a test finds it.
+RECORD_CONNECTIONS = """
+window.connections = [];
+window.RTCPeerConnection = class extends RTCPeerConnection {
+  constructor(...options) {
+    super(...options);
+    window.connections.push(this);
+  }
+};
+"""
+
 # Draws the video that an expression names into a canvas until two moments differ, and the picture is no single colour
 # where `plain` does not allow that. Gives the size of the picture, null when it stands still for five seconds.
 MOVES = """

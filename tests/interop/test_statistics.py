@@ -7,21 +7,11 @@ from typing import Any
 
 import pytest
 
-from tests.interop.room import PATIENCE, enter, hears, sees
+from tests.interop.room import PATIENCE, RECORD_CONNECTIONS, enter, hears, sees
 from tests.support.api import Api
 from tests.support.browser import browsers
 from tests.support.server import ServerProcess
 
-# Puts every connection of the page where a test finds it.
-RECORD_CONNECTIONS = """
-window.connections = [];
-window.RTCPeerConnection = class extends RTCPeerConnection {
-  constructor(...options) {
-    super(...options);
-    window.connections.push(this);
-  }
-};
-"""
 # Counters of the page's streams of one type ("inbound-rtp" …) by kind; packets that were sent again are left out, as
 # the server counts them apart.
 COUNTERS = """
