@@ -1,6 +1,7 @@
 """Chromium on bad networks: what is lost is mended by its own NACK and RTX, its port changes, its path breaks."""
 
 import asyncio
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 
 from tests.interop.room import PATIENCE, RECORD_CONNECTIONS, enter, frames_decoded, hears, sees
 from tests.support.browser import browsers
-from tests.support.relay import Link, Relay, RelayPort
+from tests.support.relay import Counts, Link, Relay, RelayPort
 from tests.support.server import ServerProcess
 
 TONE_HZ = 660.0
@@ -73,22 +74,28 @@ async def test_loss_and_disorder_are_mended(server: ServerProcess, relay: Relay,
     async with browsers() as open_window:
         ada, ben = await call(open_window, server, channel, port, leg)
         window, stream = (ada, "outbound-rtp") if leg == "publisher" else (ben, "inbound-rtp")
-        for name, link in HARM.items():
-            before = await window.evaluate(f"({REPAIR})('{stream}')")
+        up = leg == "publisher"
+
+        async def so_far() -> tuple[dict[str, float], Counts]:
             counts = port.counts()
-            port.set(**{"up" if leg == "publisher" else "down": link})
-            await asyncio.sleep(SECONDS)
+            return await window.evaluate(f"({REPAIR})('{stream}')"), counts.up if up else counts.down
+
+        for name, link in HARM.items():
+            (before, was), began = await so_far(), time.monotonic()
+            port.set(**{"up" if up else "down": link})
+            # How many packets a second there are is Chromium's choice, and a busy machine's.
+            async with asyncio.timeout(PATIENCE):
+                while True:
+                    await asyncio.sleep(SECONDS)
+                    after, now = await so_far()
+                    if link.loss and now.lost - was.lost > 20 and after["retransmitted"] - before["retransmitted"] > 10:
+                        break
+                    if link.reorder and min(now.reordered - was.reordered, now.duplicated - was.duplicated) > 10:
+                        break
             port.set(up=CLEAN, down=CLEAN)
-            after, harmed = await window.evaluate(f"({REPAIR})('{stream}')"), port.counts()
-            was, now = (counts.up, harmed.up) if leg == "publisher" else (counts.down, harmed.down)
             if link.loss:
-                assert now.lost - was.lost > 20, name
                 assert after["nacks"] > before["nacks"], name
-                assert after["retransmitted"] - before["retransmitted"] > 10, name
-            else:
-                assert now.reordered - was.reordered > 10, name
-                assert now.duplicated - was.duplicated > 10, name
-            assert after["frozen"] - before["frozen"] < SECONDS / 3, name
+            assert after["frozen"] - before["frozen"] < (time.monotonic() - began) / 3, name
             await sees(ben, "ada")
             await hears(ben, "ada", TONE_HZ)
 
