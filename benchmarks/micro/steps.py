@@ -9,8 +9,8 @@ from sluicegate.router.kernel.egress import flush, group
 from sluicegate.router.kernel.feedback import receive_rtcp
 from sluicegate.router.kernel.header import write_16
 from sluicegate.router.kernel.ingress import classify, receive_rtp
-from sluicegate.router.kernel.output import protect
 from sluicegate.router.kernel.rewrite import write_packet
+from sluicegate.router.kernel.seal import seal
 from sluicegate.router.kernel.tick import process
 from sluicegate.router.native import call
 from sluicegate.router.records import NONE, SENT, SLOT_BYTES
@@ -64,12 +64,11 @@ def rewrite(t: Tables, track: int) -> int:
 
 @kernel
 def protect_each(t: Tables, first: int, count: int, length: int, sequence: int) -> int:
-    """Encrypt out slots for the transports from `first` on, each with its own session, under one number."""
+    """Encrypt out slots for the transports from `first` on, each with its own keys, under one number."""
     done = 0
     for index in range(count):
         write_16(t.out[index], 2, sequence)
-        session = t.transports[first + index].transmit_session
-        if protect(t, t.native[0].srtp_protect, session, t.pointers[0].out + index * SLOT_BYTES, length):
+        if seal(t, first + index, index, length, sequence):
             done += 1
     return done
 

@@ -8,9 +8,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+from pylibsrtp import Session
 
 from sluicegate.router import commands as cmd
-from sluicegate.router.kernel import apply, sha1
+from sluicegate.router.kernel import apply
 from sluicegate.router.kernel.header import ELEMENTS
 from sluicegate.router.records import (
     CHECK_NAME_BYTES,
@@ -24,6 +25,8 @@ from sluicegate.router.records import (
     TRACK,
 )
 from sluicegate.rtp.names import Extension
+from sluicegate.rtp.sealing import BLOCK_BYTES, Sealer
+from sluicegate.rtp.srtp import session_pointer
 
 TRANSPORT_IDS = (Extension.MID, Extension.RID, Extension.REPAIRED_RID, Extension.TRANSPORT_CC)
 
@@ -110,8 +113,8 @@ def encode(command: cmd.Command, *, family: int, streams: Sequence[int] = ()) ->
             name = b"" if address is None else sockaddr(address, family)
             yield words(apply.SET_DESTINATION, transport, len(name), *pack_bytes(name, NAME_BYTES))
         case cmd.AnswerChecks(transport, username, password):
-            fits = len(username) <= CHECK_NAME_BYTES and len(password) <= sha1.BLOCK
-            packed = pack_bytes(username, CHECK_NAME_BYTES) + pack_bytes(password, sha1.BLOCK)
+            fits = len(username) <= CHECK_NAME_BYTES and len(password) <= BLOCK_BYTES
+            packed = pack_bytes(username, CHECK_NAME_BYTES) + pack_bytes(password, BLOCK_BYTES)
             yield words(apply.ANSWER_CHECKS, transport, len(username) if fits else 0, *packed)
         case cmd.RemoveTransport(transport):
             yield words(apply.REMOVE_TRANSPORT, transport)
@@ -133,6 +136,17 @@ def encode(command: cmd.Command, *, family: int, streams: Sequence[int] = ()) ->
             yield words(apply.REQUEST_KEY_FRAME, track)
         case _:
             raise TypeError(f"not a command that is words: {command!r}")
+
+
+def encode_keys(transport: int, receive: Session, transmit: Session, sealer: Sealer | None) -> list[int]:
+    """`InstallKeys`, of which the plane gets addresses; what stands behind them must outlive the command that ends
+    their use."""
+    sessions = session_pointer(receive), session_pointer(transmit)
+    if sealer is None:
+        return words(apply.INSTALL_KEYS, transport, *sessions, 0, 0, 0, 0)
+    block = pack_bytes(sealer.tag_key or b"", BLOCK_BYTES)
+    tagged = int(sealer.tag_key is not None)
+    return words(apply.INSTALL_KEYS, transport, *sessions, sealer.address, *sealer.salt, tagged, *block)
 
 
 def _encode_track(command: cmd.AddTrack, streams: Sequence[int]) -> Iterable[list[int]]:

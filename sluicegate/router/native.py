@@ -17,6 +17,7 @@ from numba.extending import intrinsic
 from pylibsrtp import _binding
 
 from sluicegate.compiled import INTERPRETED
+from sluicegate.rtp.sealing import FUNCTIONS
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -49,10 +50,27 @@ NATIVE = np.dtype(
             "srtp_protect_rtcp",
             "srtp_unprotect_rtcp",
             "srtp_remove_stream",
+            "encrypt_init",
+            "encrypt_update",
+            "encrypt_final",
+            "cipher_control",
+            "sha1_init",
+            "sha1_update",
+            "sha1_final",
         )
     ]
 )
-"""The addresses that the kernel calls, one record."""
+"""The addresses that the kernel calls, one record; those of OpenSSL are 0 where it cannot be called."""
+
+_OPENSSL = {
+    "encrypt_init": "EVP_EncryptInit_ex",
+    "encrypt_update": "EVP_EncryptUpdate",
+    "encrypt_final": "EVP_EncryptFinal_ex",
+    "cipher_control": "EVP_CIPHER_CTX_ctrl",
+    "sha1_init": "SHA1_Init",
+    "sha1_update": "SHA1_Update",
+    "sha1_final": "SHA1_Final",
+}
 
 
 def native_table() -> Any:
@@ -64,6 +82,8 @@ def native_table() -> Any:
     for name in NATIVE.names or ():
         if name.startswith("srtp_"):
             table[0][name] = srtp_address(name)
+    for name, function in _OPENSSL.items():
+        table[0][name] = FUNCTIONS.get(function, 0)
     return table
 
 
@@ -81,6 +101,9 @@ if INTERPRETED:
     def last_errno(errno_location: int) -> int:
         """The errno of this thread's last `call`."""
         return ctypes.get_errno()
+
+    def prefetch(address: int) -> None:
+        """Nothing, in plain Python."""
 
     def fence() -> None:
         """Order memory between the plane's thread and the loop's: the GIL does in plain Python."""
@@ -109,6 +132,20 @@ else:
             form = ir.FunctionType(_I32.as_pointer(), [])
             function = builder.inttoptr(arguments[0], form.as_pointer())
             return builder.sext(builder.load(builder.call(function, [])), _I64)
+
+        return signature, generate
+
+    @intrinsic
+    def prefetch(typing_context, address):  # type: ignore[no-untyped-def]
+        """Have the processor fetch the cache line at an address, which may be any."""
+        signature = types.void(types.int64)
+
+        def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+            pointer = builder.inttoptr(arguments[0], ir.IntType(8).as_pointer())
+            form = ir.FunctionType(ir.VoidType(), [pointer.type, _I32, _I32, _I32])
+            function = builder.module.declare_intrinsic("llvm.prefetch", [pointer.type], form)
+            builder.call(function, [pointer, _I32(0), _I32(3), _I32(1)])
+            return context.get_dummy_value()
 
         return signature, generate
 

@@ -17,16 +17,16 @@ from sluicegate.clock import NTP_EPOCH_OFFSET, monotonic, wall
 from sluicegate.errors import Unavailable
 from sluicegate.router import commands as cmd
 from sluicegate.router import events as ev
-from sluicegate.router.encoding import address_of, encode, words
+from sluicegate.router.encoding import address_of, encode, encode_keys
 from sluicegate.router.handle import handle
-from sluicegate.router.kernel import apply
 from sluicegate.router.kernel.rings import BYE_RECEIVED, LAYERS_CHANGED, STREAM_STARTED
 from sluicegate.router.native import eventfd
 from sluicegate.router.records import COUNTERS, NONE, RECEIVE_STREAM, SEND_STREAM, TRANSPORT, row_type
 from sluicegate.router.rings import CommandRing, EventRing, PuntRing
 from sluicegate.router.sockets import offers_gso, open_socket
 from sluicegate.router.tables import Capacities, make_tables
-from sluicegate.rtp.srtp import open_sessions, session_pointer
+from sluicegate.rtp.sealing import FUNCTIONS, Sealer
+from sluicegate.rtp.srtp import open_sessions
 
 H = TypeVar("H", bound=int)
 ReceiveHandle = NewType("ReceiveHandle", int)
@@ -93,6 +93,8 @@ class Plane:
         self._transport_cells = memoryview(self.tables.transport_words).cast("B").cast("q")
         self._event_ring = EventRing(self.tables)
         self._punt_ring = PuntRing(self.tables)
+        self.seals = bool(FUNCTIONS)
+        """Whether the plane protects RTP itself; libsrtp does where OpenSSL's functions cannot be called."""
         self.handle = handle(self.tables)
         """What the kernel's entries are called with."""
         self.on_datagram: DatagramHandler = lambda data, address, transport: None
@@ -103,7 +105,7 @@ class Plane:
         self._receives = Handles("received streams", self.capacities.receive_streams)
         self._streams: dict[int, tuple[int, ...]] = {}
         self._rids: dict[int, str | None] = {}
-        self._sessions: dict[int, tuple[Any, Any]] = {}
+        self._ciphers: dict[int, tuple[Any, ...]] = {}
         self._retired: deque[tuple[int, Any]] = deque()
         self._backlog: deque[list[int]] = deque()
         self.wake_down, self.wake_up = eventfd(), eventfd()
@@ -129,11 +131,11 @@ class Plane:
         for command in commands:
             match command:
                 case cmd.InstallKeys(transport, keys):
-                    sessions = open_sessions(keys)
+                    receive, transmit = open_sessions(keys)
+                    sealer = Sealer(keys) if self.seals else None
                     self._retire(transport)
-                    self._sessions[transport] = sessions
-                    pointers = [session_pointer(session) for session in sessions]
-                    self._backlog.append(words(apply.INSTALL_KEYS, transport, *pointers))
+                    self._ciphers[transport] = receive, transmit, sealer
+                    self._backlog.append(encode_keys(transport, receive, transmit, sealer))
                     continue
                 case cmd.AddTrack(track, media=media):
                     handles: list[int] = []
@@ -169,9 +171,9 @@ class Plane:
 
     def _retire(self, transport: int) -> None:
         """Keep a transport's SRTP sessions until the plane has passed the command that ends their use."""
-        sessions = self._sessions.pop(transport, None)
-        if sessions is not None:
-            self._retired.append((NONE, sessions))
+        ciphers = self._ciphers.pop(transport, None)
+        if ciphers is not None:
+            self._retired.append((NONE, ciphers))
 
     def _pump(self) -> None:
         """Write queued commands into the ring as far as it has room, and wake the plane."""
@@ -183,7 +185,7 @@ class Plane:
         if self._retired:
             if not self._backlog:
                 head = ring.head
-                self._retired = deque((head if at == NONE else at, sessions) for at, sessions in self._retired)
+                self._retired = deque((head if at == NONE else at, ciphers) for at, ciphers in self._retired)
             while self._retired and 0 <= self._retired[0][0] <= ring.tail:
                 self._retired.popleft()
         if wrote and not ring.signalled:
@@ -226,7 +228,7 @@ class Plane:
         self.socket.close()
         os.close(self.wake_down)
         os.close(self.wake_up)
-        self._sessions.clear()
+        self._ciphers.clear()
         self._retired.clear()
 
     # ── figures ──

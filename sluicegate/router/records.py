@@ -35,8 +35,6 @@ TURN_BUCKETS = 20
 ones."""
 BATCH_BUCKETS = 8
 """Batches by size, likewise in powers of two."""
-HASH_BYTES = 384
-"""The longest STUN message that the plane answers, and a block more."""
 DIGEST_WORDS = 5
 CHECK_NAME_BYTES = 96
 """The longest username of a peer whose checks the plane answers: fragments of browsers have 4 to 8 characters."""
@@ -66,6 +64,7 @@ TRANSPORT = _record(
     *("mid_id", "rid_id", "repaired_rid_id", "transport_cc_id", "transport_cc_wanted"),
     # send path
     *("transmit_session", "has_destination", "name_length", "pending_head", "pending_tail", "pending_count"),
+    *("cipher", "tagged", "salt_high", "salt_low"),
     *("packets_sent", "bytes_sent", "transport_cc_sequence"),
     # feedback owed to a publisher
     *("cc_started", "cc_base", "cc_max", "cc_feedback_count", "cc_media_ssrc"),
@@ -106,6 +105,7 @@ TRACK = _record(
 SEND_STREAM = _record(
     *("in_use", "transport", "paused", "ssrc", "receive", "epoch", "next_of_track"),
     *("last_in", "last_out", "timestamp_offset", "last_timestamp", "last_send", "started", "synchronised"),
+    *("index_base",),
     *("spatial", "temporal", "spatial_wanted", "temporal_wanted"),
     *("encoding_wanted", "reported_spatial", "reported_temporal"),
     *("mid_id", "audio_level_id", "video_orientation_id", "playout_delay_id", "dependency_descriptor_id"),
@@ -185,7 +185,7 @@ by which that is judged."""
 
 POINTERS = _record(
     *("arena", "arena_names", "receive_messages", "out", "names", "send_messages", "iovecs", "controls"),
-    *("scratch", "poll", "time"),
+    *("send_streams", "transports", "sent", "scratch", "poll", "time", "key_block", "hash_context", "digest", "nonce"),
 )
 """Addresses of the arrays that the kernel hands to C functions."""
 

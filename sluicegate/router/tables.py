@@ -29,7 +29,6 @@ from sluicegate.router.records import (
     DIGEST_WORDS,
     EVENT_WORDS,
     EXPECTATION,
-    HASH_BYTES,
     HISTORY,
     HISTORY_ENTRY,
     IOVEC,
@@ -57,6 +56,7 @@ from sluicegate.router.records import (
 )
 from sluicegate.rtp.payload.dependency_descriptor import STRUCTURE
 from sluicegate.rtp.payload.descriptor import DESCRIPTOR
+from sluicegate.rtp.sealing import BLOCK_BYTES, CONTEXT_WORDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +104,11 @@ class Tables(NamedTuple):
     cnames: Any
     check_names: Any
     check_keys: Any
-    hash_input: Any
-    hash_state: Any
-    hash_words: Any
+    tag_keys: Any
+    key_block: Any
+    hash_context: Any
+    digest: Any
+    nonce: Any
     structures: Any
     packets: Any
     descriptors: Any
@@ -185,9 +187,11 @@ def make_tables(capacities: Capacities) -> Tables:
         cnames=np.zeros((size.send_streams, CNAME_BYTES), np.uint8),
         check_names=np.zeros((size.transports, CHECK_NAME_BYTES), np.uint8),
         check_keys=np.zeros((size.transports, 2 * DIGEST_WORDS), np.int64),
-        hash_input=np.zeros(HASH_BYTES, np.uint8),
-        hash_state=np.zeros(DIGEST_WORDS, np.int64),
-        hash_words=np.zeros(80, np.int64),
+        tag_keys=np.zeros((size.transports, 2 * DIGEST_WORDS), np.int64),
+        key_block=np.zeros(BLOCK_BYTES, np.uint8),
+        hash_context=np.zeros(CONTEXT_WORDS, np.uint32),
+        digest=np.zeros(4 * DIGEST_WORDS, np.uint8),
+        nonce=np.zeros(16, np.uint8),
         structures=structures,
         packets=_records(BATCH, PACKET),
         descriptors=_records(BATCH, DESCRIPTOR),

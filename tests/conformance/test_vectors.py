@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from pylibsrtp import Error
 
+from sluicegate.rtp.sealing import AUTHENTICATION, ENCRYPTION, SALTING, derive_key
 from sluicegate.rtp.srtp import SrtpKeys, SrtpProfile, open_sessions
 from tests.ice import test_stun as rfc5769
 
@@ -55,6 +56,13 @@ def test_rfc_3711_key_derivation() -> None:
         "E049646C43D9327AD175578EF72270986371C10C9A369AC2F94A8C5FBCDDDC25"
         "6D6E919A48B610EF17C2041E474035766B68642C59BBFC2F34DB60DBDFB2"
     )
+
+
+def test_the_plane_derives_the_keys_of_the_rfcs() -> None:
+    """RFC 3711 §B.3, RFC 6188 §7.2; a salt of 12 bytes is filled up with zeros (RFC 7714 §11)."""
+    for master, salt in ((MASTER_128, SALT), (MASTER_256, SALT_256), (MASTER_128, SALT[:12])):
+        for label, length in ((ENCRYPTION, len(master)), (AUTHENTICATION, 94), (SALTING, len(salt))):
+            assert derive_key(master, salt, label, length) == derive(master, salt, label, length)
 
 
 def test_rfc_6188_key_stream_of_256_bits() -> None:

@@ -127,6 +127,7 @@ class Subscription:
     temporal: int = 0
     last_in: int = -1
     last_out: int = 0
+    rollover: int | None = None
     timestamp_offset: int = 0
     last_timestamp: int = 0
     last_send: int = 0
@@ -143,6 +144,12 @@ class Subscription:
         active = [s for s in streams if s.last_packet is not None and now - s.last_packet < ACTIVE_US]
         below = [s for s in active if s.encoding <= self.spatial]
         return below[-1] if below else active[0] if active else None
+
+    def reaches(self, out: int) -> bool:
+        """Whether SRTP can carry a number: rollovers are counted from the first that is sent."""
+        if self.rollover is None:
+            self.rollover = out >> 16
+        return out >> 16 >= self.rollover
 
     def next_place(self, stream: Stream, source: int) -> Place:
         self.last_out += 1
@@ -306,6 +313,8 @@ class ScalarForwarder:
             return None
         payload_type, payload = content
         place.data = self._serialize(s, packet, payload_type, place, self._rewrite(payload, d, place), now)
+        if not s.reaches(place.out):
+            return None
         s.last_send = now
         if place.out == s.last_out:
             s.last_timestamp = packet.timestamp + place.timestamp_offset
@@ -478,7 +487,7 @@ class ScalarForwarder:
             again = self._serialize(s, packet, payload_type, place, payload, now)
             assert place.data in (None, again)
             place.data = again
-            return again
+            return again if s.reaches(place.out) else None
         payload = struct.pack("!H", number) + payload
         s.rtx_sequence += 1
         place.data = b""

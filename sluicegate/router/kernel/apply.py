@@ -5,6 +5,7 @@ from typing import Any
 
 from sluicegate.compiled import kernel
 from sluicegate.router.kernel.checks import expect_checks
+from sluicegate.router.kernel.digest import set_key
 from sluicegate.router.kernel.egress import flush
 from sluicegate.router.kernel.header import copy_row
 from sluicegate.router.kernel.maps import bind_address, bind_stream, stream_slot, unbind_address, unbind_all
@@ -71,9 +72,7 @@ def apply_command(t: Tables, words: Any) -> None:
     elif opcode == SET_DESTINATION:
         set_destination(t, handle, words)
     elif opcode == INSTALL_KEYS:
-        t.transports[handle].receive_session = words[3]
-        t.transports[handle].transmit_session = words[4]
-        wait_for_key_frames(t, handle)
+        install_keys(t, handle, words)
     elif opcode == REMOVE_TRANSPORT:
         remove_transport(t, handle)
     elif opcode == ADD_TRACK:
@@ -134,6 +133,24 @@ def add_transport(t: Tables, handle: int, local_ssrc: int) -> None:
 
 
 @kernel
+def install_keys(t: Tables, handle: int, words: Any) -> None:
+    """`words` hold libsrtp's sessions, the cipher that seals RTP (0: libsrtp does), its salt, whether it needs a tag,
+    and the tag's key block. The receiver counts rollovers from these keys on, and so does every stream that it has."""
+    transport = t.transports[handle]
+    transport.receive_session, transport.transmit_session = words[3], words[4]
+    transport.cipher, transport.salt_high, transport.salt_low, transport.tagged = words[5], words[6], words[7], words[8]
+    if transport.tagged:
+        set_key(t, t.tag_keys[handle], words, 9)
+    index = transport.first_send
+    while index >= 0:
+        send = t.send_streams[index]
+        send.index_base = 0
+        send.rtx_sequence &= 0xFFFF
+        index = send.next_of_transport
+    wait_for_key_frames(t, handle)
+
+
+@kernel
 def set_destination(t: Tables, handle: int, words: Any) -> None:
     """`words[3]` is the sockaddr's length, 0 for none; its bytes follow, eight to a word."""
     transport = t.transports[handle]
@@ -161,6 +178,7 @@ def remove_transport(t: Tables, handle: int) -> None:
     transport.in_use = 0
     transport.receive_session = 0
     transport.transmit_session = 0
+    transport.cipher = 0
     transport.has_destination = 0
     transport.check_name_length = 0
     t.report_due[handle] = NEVER

@@ -10,12 +10,12 @@ interpreter: a collection or a slow request holds up no answer, and a thousand p
 from typing import Any
 
 from sluicegate.compiled import i64, kernel
+from sluicegate.router.kernel.digest import DIGEST, hmac_sha1, set_key
 from sluicegate.router.kernel.egress import claim_slot
 from sluicegate.router.kernel.header import copy_bytes, read_16, read_32, write_16, write_32
 from sluicegate.router.kernel.maps import parse_name
 from sluicegate.router.kernel.output import enqueue
-from sluicegate.router.kernel.sha1 import BLOCK, DIGEST, hmac_sha1, set_key
-from sluicegate.router.records import CHECK_NAME_BYTES, HASH_BYTES, NONE
+from sluicegate.router.records import CHECK_NAME_BYTES, NONE
 from sluicegate.router.tables import Tables
 
 MAGIC_COOKIE = 0x2112A442
@@ -25,7 +25,8 @@ USERNAME, MESSAGE_INTEGRITY, PRIORITY, USE_CANDIDATE = 0x0006, 0x0008, 0x0024, 0
 XOR_MAPPED_ADDRESS, FINGERPRINT, ICE_CONTROLLED, ICE_CONTROLLING = 0x0020, 0x8028, 0x8029, 0x802A
 OPTIONAL = 0x8000
 HEADER = 20
-LONGEST = HASH_BYTES - BLOCK  # a digest's padding is up to a block
+LONGEST = 320
+"""Browsers' checks have a hundred bytes or so."""
 SPACING_US = 20_000
 """Checks of one peer that come faster, genuine or not, are the loop's, which a flood cannot reach faster than it
 reads."""
@@ -34,8 +35,11 @@ IPV4_MAPPED = 0xFFFF
 
 @kernel
 def expect_checks(t: Tables, handle: int, words: Any) -> None:
-    """Take on a peer's checks: `words` hold the username's length and bytes and the key block; length 0 ends it."""
-    length = words[3]
+    """Take on a peer's checks: `words` hold the username's length and bytes and the key block; length 0 ends it.
+
+    Without OpenSSL's SHA-1 the loop keeps them.
+    """
+    length = words[3] if t.native[0].sha1_update else 0
     name = t.check_names[handle]
     t.transports[handle].check_name_length = length
     for index in range(length):
@@ -121,11 +125,11 @@ def is_genuine(t: Tables, handle: int, row: Any, length: int, integrity: int) ->
     if crc_32(row, length - 8) ^ FINGERPRINT_XOR != read_32(row, length - 4):
         return False
     write_16(row, 2, integrity + 4 + DIGEST - HEADER)  # as if it were the last attribute (RFC 8489 §14.5)
-    hmac_sha1(t, t.check_keys[handle], row, integrity)
+    hmac_sha1(t, t.check_keys[handle], row.ctypes.data, integrity)
     write_16(row, 2, length - HEADER)
     different = 0
     for index in range(DIGEST):
-        different |= i64(t.hash_input[index]) ^ i64(row[integrity + 4 + index])
+        different |= i64(t.digest[index]) ^ i64(row[integrity + 4 + index])
     return different == 0
 
 
@@ -152,10 +156,10 @@ def write_answer(t: Tables, handle: int, out: Any, row: Any, name: Any) -> int:
         write_32(out, 40, key[1] ^ read_32(row, 16))
         end = 44
     write_16(out, 2, end + 4 + DIGEST - HEADER)
-    hmac_sha1(t, t.check_keys[handle], out, end)
+    hmac_sha1(t, t.check_keys[handle], out.ctypes.data, end)
     write_16(out, end, MESSAGE_INTEGRITY)
     write_16(out, end + 2, DIGEST)
-    copy_bytes(out, end + 4, t.hash_input, 0, DIGEST)
+    copy_bytes(out, end + 4, t.digest, 0, DIGEST)
     end += 4 + DIGEST
     write_16(out, 2, end + 8 - HEADER)
     write_16(out, end, FINGERPRINT)

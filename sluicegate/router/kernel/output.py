@@ -4,6 +4,7 @@ all."""
 from typing import Any
 
 from sluicegate.compiled import i64, kernel
+from sluicegate.router.kernel.seal import seal
 from sluicegate.router.native import call
 from sluicegate.router.records import NONE, SLOT_BYTES
 from sluicegate.router.tables import Tables
@@ -12,22 +13,47 @@ LENGTH_MASK = 0xFFFFFFFF
 
 
 @kernel
-def protect(t: Tables, function: int, session: int, address: int, length: int) -> int:
-    """Encrypt in place by one of libsrtp's functions; the new length, or 0 when it refuses (its `int *` is the low
+def protect(t: Tables, function: int, transport_handle: int, slot: int, length: int) -> int:
+    """Encrypt an out slot by one of libsrtp's functions; the new length, or 0 when it refuses (its `int *` is the low
     half of a word)."""
     t.scratch[0] = length
-    if call(function, session, address, t.pointers[0].scratch, 0, 0) != 0:
+    session = t.transports[transport_handle].transmit_session
+    if call(function, session, t.pointers[0].out + slot * SLOT_BYTES, t.pointers[0].scratch, 0, 0) != 0:
         return 0
     return i64(t.scratch[0] & LENGTH_MASK)
 
 
 @kernel
-def queue(t: Tables, slot: int, transport_handle: int, length: int, rtcp: int) -> bool:
-    """Protect what stands in an out slot and put it behind the others for its transport; False when it was dropped."""
-    transport = t.transports[transport_handle]
-    native = t.native[0]
-    function = native.srtp_protect_rtcp if rtcp else native.srtp_protect
-    length = protect(t, function, transport.transmit_session, t.pointers[0].out + slot * SLOT_BYTES, length)
+def packet_index(send: Any, number: int) -> int:
+    """The SRTP index of a number of a send stream: the rollovers that its receiver counts begin with the first packet
+    that is sent under the keys in force. Negative for a number from before that."""
+    if send.index_base == 0:
+        send.index_base = number & ~0xFFFF
+    return i64(number - send.index_base)
+
+
+@kernel
+def queue_rtp(t: Tables, slot: int, transport_handle: int, length: int, index: int) -> bool:
+    """Protect the packet in an out slot, the `index`-th of its SSRC, and put it behind the others for its transport;
+    False when it was dropped."""
+    if t.transports[transport_handle].cipher == 0:
+        length = protect(t, t.native[0].srtp_protect, transport_handle, slot, length)
+    elif index >= 0:
+        length = seal(t, transport_handle, slot, length, index)
+    else:  # numbered under keys that are gone
+        length = 0
+    return enqueue_protected(t, slot, transport_handle, length)
+
+
+@kernel
+def queue_rtcp(t: Tables, slot: int, transport_handle: int, length: int) -> bool:
+    """The same for RTCP, whose numbers are libsrtp's."""
+    length = protect(t, t.native[0].srtp_protect_rtcp, transport_handle, slot, length)
+    return enqueue_protected(t, slot, transport_handle, length)
+
+
+@kernel
+def enqueue_protected(t: Tables, slot: int, transport_handle: int, length: int) -> bool:
     if length == 0:
         t.counters[0].drop_protect += 1
         return False

@@ -12,7 +12,7 @@ from sluicegate.compiled import i64, kernel
 from sluicegate.router.kernel.egress import claim_slot
 from sluicegate.router.kernel.header import parse_header, write_16, write_32
 from sluicegate.router.kernel.layers import read_descriptor, was_taken
-from sluicegate.router.kernel.output import can_send, queue
+from sluicegate.router.kernel.output import can_send, packet_index, queue_rtcp, queue_rtp
 from sluicegate.router.kernel.rewrite import write_packet
 from sluicegate.router.records import HISTORY, MARKER_SHIFT, NEVER, NONE, PICTURE_MASK, SENT
 from sluicegate.router.tables import Tables
@@ -126,7 +126,7 @@ def send_nack(t: Tables, receive: int, stream: Any) -> int:
     if items and can_send(transport):
         stream.nacks += 1
         write_feedback_head(out, 205, 1, transport.local_ssrc, stream.ssrc, 2 + items)
-        queue(t, slot, stream.transport, 12 + 4 * items, 1)
+        queue_rtcp(t, slot, stream.transport, 12 + 4 * items)
     return due
 
 
@@ -160,7 +160,7 @@ def send_key_frame_request(t: Tables, stream: Any) -> None:
     else:
         return
     stream.plis += 1
-    queue(t, slot, stream.transport, length, 1)
+    queue_rtcp(t, slot, stream.transport, length)
 
 
 @kernel
@@ -205,11 +205,12 @@ def retransmit(t: Tables, handle: int, send: Any, number: int) -> int:
     if length == 0:
         return 0
     if original >= 0:
-        send.rtx_sequence = (send.rtx_sequence + 1) & 0xFFFF
+        send.rtx_sequence += 1
     entry.resent = state.now
     entry.sent = state.now
     entry.picture = (entry.picture & PICTURE_MASK) | (i64(marker) << MARKER_SHIFT)
-    if not queue(t, slot, send.transport, length, 0):
+    index = packet_index(send, number) if original < 0 else number
+    if not queue_rtp(t, slot, send.transport, length, index):
         return 0
     send.retransmissions += 1
     t.counters[0].packets_out += 1

@@ -9,7 +9,7 @@ from typing import Any
 from sluicegate.compiled import i64, kernel
 from sluicegate.router.kernel.egress import claim_slot
 from sluicegate.router.kernel.header import write_16, write_24, write_32
-from sluicegate.router.kernel.output import can_send, queue
+from sluicegate.router.kernel.output import can_send, queue_rtcp
 from sluicegate.router.kernel.repair import write_feedback_head
 from sluicegate.router.records import NEVER, NONE
 from sluicegate.router.tables import Tables
@@ -48,7 +48,7 @@ def report(t: Tables, handle: int) -> None:
         before_send, before_receive = send, receive
         offset, send, receive = write_compound(t, slot, transport, send, receive)
         if offset > 8:
-            queue(t, slot, handle, offset, 1)
+            queue_rtcp(t, slot, handle, offset)
         if send == before_send and receive == before_receive:
             return
     if transport.remb_wanted:
@@ -221,7 +221,7 @@ def send_transport_feedback(t: Tables, handle: int) -> None:
             return
         transport.cc_base += covered
         transport.cc_feedback_count = (transport.cc_feedback_count + 1) & 0xFF
-        queue(t, slot, handle, length, 1)
+        queue_rtcp(t, slot, handle, length)
 
 
 @kernel
@@ -261,4 +261,4 @@ def send_remb(t: Tables, handle: int, transport: Any) -> None:
     write_feedback_head(out, 206, 15, transport.local_ssrc, 0, 4 + count)
     write_32(out, 12, 0x52454D42)
     write_32(out, 16, (count << 24) | (exponent << 18) | (estimate >> exponent))
-    queue(t, slot, handle, 20 + 4 * count, 1)
+    queue_rtcp(t, slot, handle, 20 + 4 * count)

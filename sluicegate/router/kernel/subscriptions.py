@@ -5,7 +5,7 @@ from typing import Any
 from sluicegate.compiled import kernel
 from sluicegate.router.kernel.egress import claim_slot
 from sluicegate.router.kernel.header import copy_row, write_32
-from sluicegate.router.kernel.output import can_send, queue
+from sluicegate.router.kernel.output import can_send, queue_rtcp
 from sluicegate.router.kernel.repair import want_key_frame
 from sluicegate.router.kernel.reports import finish
 from sluicegate.router.kernel.strays import forget_stream
@@ -87,7 +87,7 @@ def say_goodbye(t: Tables, send: Any) -> None:
     write_32(out, 4, transport.local_ssrc)
     finish(out, 8, 203, 1, 8)
     write_32(out, 12, send.ssrc)
-    queue(t, slot, send.transport, 16, 1)
+    queue_rtcp(t, slot, send.transport, 16)
 
 
 @kernel
