@@ -113,7 +113,7 @@ class LoopDriver:
     @staticmethod
     def compile(plane: Plane) -> float:
         """Compile what the loop calls; seconds."""
-        return warm_up(tick.turn, plane.handle)
+        return warm_up(tick.turn, plane.handle, 1)
 
     def start(self) -> None:
         self.thread_id = threading.get_native_id()
@@ -140,7 +140,7 @@ class LoopDriver:
             self._timer = self._loop.call_later(wait, self._turn)
 
     def _move(self) -> None:
-        entry(tick.turn)(self._plane.handle)
+        entry(tick.turn)(self._plane.handle, 1)
 
     async def stop(self) -> None:
         if self._loop is None:

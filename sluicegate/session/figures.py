@@ -9,6 +9,9 @@ from sluicegate.session.session import Session
 from sluicegate.session.subscription import Subscription
 from sluicegate.session.track import Track
 
+FlowingPath = tuple[Track, Subscription | None, PathFigures]
+"""A stream that flows: the track, the subscription or None on the publisher's leg, and what its path is like."""
+
 
 def incoming_figures(sample: IncomingSample, rtt: float | None) -> PathFigures:
     """The path from a publisher: the worst of the encodings that arrive."""
@@ -52,9 +55,7 @@ def _delivered(sample: OutgoingSample, source: IncomingSample | None, subscripti
     return min(1.0, sample.window.bitrate_bps / arriving[-1])
 
 
-def flowing_paths(
-    session: Session, sources: dict[str, IncomingSample]
-) -> Iterator[tuple[Track, Subscription | None, PathFigures]]:
+def flowing_paths(session: Session, sources: dict[str, IncomingSample]) -> Iterator[FlowingPath]:
     """Every stream of the session that should flow and has begun to, with figures. `sources`: samples by track id."""
     sample: SessionSample = session.sample
     rtt = None if sample.transport is None else sample.transport.rtt

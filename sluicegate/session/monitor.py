@@ -8,7 +8,7 @@ from sluicegate.ids import TrackId, UserId
 from sluicegate.session.channel import Channel
 from sluicegate.session.core import Core
 from sluicegate.session.events import QualityDegradedEvent
-from sluicegate.session.figures import flowing_paths, is_layered
+from sluicegate.session.figures import FlowingPath, flowing_paths, is_layered
 from sluicegate.session.layers import LayerCause
 from sluicegate.session.names import DegradationCause, QualityMetric
 from sluicegate.session.overload import Overload
@@ -44,8 +44,9 @@ class Monitor:
                 sample_session(session, channel, now)
             sources = sources_of(channel) if due else {}
             for session in due:
-                self._judge(session, sources, now)
-                self._show_paths(session, sources)
+                paths = list(flowing_paths(session, sources))
+                self._judge(session, paths, sources, now)
+                self._show_paths(session, paths)
                 enforce_bitrates(self._core, session)
 
     def _rests(self, session: Session) -> bool:
@@ -54,9 +55,11 @@ class Monitor:
         media = session.tracks or session.subscriptions or sample.incoming or sample.outgoing
         return not (media or session.quality.troubled)
 
-    def _judge(self, session: Session, sources: dict[str, IncomingSample], now: float) -> None:
+    def _judge(
+        self, session: Session, paths: list[FlowingPath], sources: dict[str, IncomingSample], now: float
+    ) -> None:
         findings = [
-            *_path_findings(session, sources),
+            *_path_findings(session, paths),
             *_layer_findings(session, sources, now),
             *self._overload.findings(session),
         ]
@@ -64,11 +67,11 @@ class Monitor:
         if transition is not None:
             self._tell(session, transition, sources)
 
-    def _show_paths(self, session: Session, sources: dict[str, IncomingSample]) -> None:
+    def _show_paths(self, session: Session, paths: list[FlowingPath]) -> None:
         transport = session.sample.transport
         if transport is not None and transport.rtt is not None:
             self._paths.observe_round_trip(transport.rtt)
-        for _, subscription, figures in flowing_paths(session, sources):
+        for _, subscription, figures in paths:
             direction = "incoming" if subscription is None else "outgoing"
             self._paths.observe_fraction_lost(direction, figures.loss)
 
@@ -125,10 +128,10 @@ def _speaker_user(channel: Channel, track_id: TrackId | None) -> UserId | None:
     return None if track_id is None else channel.tracks[track_id][0].user_id
 
 
-def _path_findings(session: Session, sources: dict[str, IncomingSample]) -> list[Finding]:
+def _path_findings(session: Session, paths: list[FlowingPath]) -> list[Finding]:
     findings: list[Finding] = []
     degraded = session.quality.degraded
-    for track, subscription, figures in flowing_paths(session, sources):
+    for track, subscription, figures in paths:
         uplink = subscription is None
         findings += path_findings(
             DegradationCause.PUBLISHER_UPLINK if uplink else DegradationCause.SUBSCRIBER_DOWNLINK,

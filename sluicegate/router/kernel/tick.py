@@ -23,6 +23,8 @@ ROUNDS = 4
 """Batches of one turn before timers and commands are looked at again."""
 TIMER_SPACING_US = 5_000
 """Timers are looked through no more often than this."""
+REPORT_EARLY_US = 50_000
+"""A report goes so much too early together with others. Lower: hundreds of transports wake the plane for one each."""
 LONGEST_SLEEP_MS = 1000
 NAME_ROOM = 28
 LOAD_WINDOW_US = 100_000
@@ -120,7 +122,7 @@ def run_timers(t: Tables) -> None:
     for handle in range(state.transports_high):
         if t.feedback_due[handle] <= now:
             send_transport_feedback(t, handle)
-        if t.report_due[handle] <= now:
+        if t.report_due[handle] <= now + REPORT_EARLY_US:
             report(t, handle)
         due = min(due, t.feedback_due[handle], t.report_due[handle])
     for handle in range(state.tracks_high):
@@ -151,12 +153,9 @@ def advance(t: Tables) -> None:
 
 
 @kernel
-def turn(t: Tables) -> None:
-    """Take what has arrived, in at most `ROUNDS` batches, and everything that is due."""
+def take(t: Tables) -> None:
+    """Handle what has arrived, in at most `ROUNDS` batches."""
     state = t.state[0]
-    state.now = read_clock(t)
-    began = state.now
-    state.taken = 0
     for _ in range(ROUNDS):
         count = receive(t)
         state.taken += count
@@ -166,6 +165,17 @@ def turn(t: Tables) -> None:
         if count < BATCH:
             break
         state.now = read_clock(t)
+
+
+@kernel
+def turn(t: Tables, readable: int) -> None:
+    """Take what has arrived, where something has, and do everything that is due."""
+    state = t.state[0]
+    state.now = read_clock(t)
+    began = state.now
+    state.taken = 0
+    if readable:
+        take(t)
     advance(t)
     counters = t.counters[0]
     counters.turns += 1
@@ -204,11 +214,14 @@ def run(t: Tables) -> None:
     t.poll[1] = state.wake_down | (POLLIN << 32)
     while state.stop == 0:
         wait = min((state.next_due - state.now + 999) // 1000, LONGEST_SLEEP_MS)
-        if call(t.native[0].poll, t.pointers[0].poll, 2, max(wait, 0), 0, 0) > 0 and (t.poll[1] >> 48) & POLLIN:
+        ready = call(t.native[0].poll, t.pointers[0].poll, 2, max(wait, 0), 0, 0)
+        if ready > 0 and (t.poll[1] >> 48) & POLLIN:
             call(t.native[0].read, state.wake_down, t.pointers[0].scratch, 8, 0, 0)
             t.rings[COMMAND_RING].signalled = 0
             fence()
+        readable = i64(ready > 0 and (t.poll[0] >> 48) != 0)
         judge_load(t)
         if state.crowded and state.taken < BATCH:
             call(t.native[0].poll, t.pointers[0].poll, 0, FULLER_BATCH_MS, 0, 0)
-        turn(t)
+            readable = 1
+        turn(t, readable)
