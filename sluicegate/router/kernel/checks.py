@@ -15,7 +15,7 @@ from sluicegate.router.kernel.egress import claim_slot
 from sluicegate.router.kernel.header import copy_bytes, read_16, read_32, write_16, write_32
 from sluicegate.router.kernel.maps import parse_name
 from sluicegate.router.kernel.output import enqueue
-from sluicegate.router.records import CHECK_NAME_BYTES, NONE
+from sluicegate.router.records import CHECK_NAME_BYTES, NONE, SLOT_BYTES
 from sluicegate.router.tables import Tables
 
 MAGIC_COOKIE = 0x2112A442
@@ -49,8 +49,10 @@ def expect_checks(t: Tables, handle: int, words: Any) -> None:
 
 
 @kernel
-def answer_check(t: Tables, handle: int, row: Any, length: int, name: Any) -> bool:
+def answer_check(t: Tables, handle: int, serial: int, length: int, name: Any) -> bool:
     """Answer a request of this transport's peer, which came from the sockaddr `name`; False if it is the loop's."""
+    place = serial & (len(t.arena) - 1)
+    row = t.arena[place]
     transport = t.transports[handle]
     now = t.state[0].now
     if transport.check_name_length == 0 or now - transport.check_tried < SPACING_US or not transport.has_destination:
@@ -63,7 +65,7 @@ def answer_check(t: Tables, handle: int, row: Any, length: int, name: Any) -> bo
     if integrity < 0 or not comes_by_the_path(t, handle, name):
         return False
     transport.check_tried = now
-    if not is_genuine(t, handle, row, length, integrity):
+    if not is_genuine(t, handle, place, length, integrity):
         return False
     slot = claim_slot(t)
     if slot < 0:
@@ -72,7 +74,7 @@ def answer_check(t: Tables, handle: int, row: Any, length: int, name: Any) -> bo
     transport.last_receive = now
     transport.packets_received += 1
     transport.bytes_received += length
-    enqueue(t, slot, handle, write_answer(t, handle, t.out[slot], row, name))
+    enqueue(t, slot, handle, write_answer(t, handle, slot, row, name))
     return True
 
 
@@ -120,12 +122,13 @@ def comes_by_the_path(t: Tables, handle: int, name: Any) -> bool:
 
 
 @kernel
-def is_genuine(t: Tables, handle: int, row: Any, length: int, integrity: int) -> bool:
+def is_genuine(t: Tables, handle: int, place: int, length: int, integrity: int) -> bool:
     """Whether FINGERPRINT and MESSAGE-INTEGRITY are right; the latter is compared in constant time."""
+    row = t.arena[place]
     if crc_32(row, length - 8) ^ FINGERPRINT_XOR != read_32(row, length - 4):
         return False
     write_16(row, 2, integrity + 4 + DIGEST - HEADER)  # as if it were the last attribute (RFC 8489 §14.5)
-    hmac_sha1(t, t.check_keys[handle], row.ctypes.data, integrity)
+    hmac_sha1(t, t.check_keys[handle], t.pointers[0].arena + place * SLOT_BYTES, integrity)
     write_16(row, 2, length - HEADER)
     different = 0
     for index in range(DIGEST):
@@ -134,8 +137,9 @@ def is_genuine(t: Tables, handle: int, row: Any, length: int, integrity: int) ->
 
 
 @kernel
-def write_answer(t: Tables, handle: int, out: Any, row: Any, name: Any) -> int:
+def write_answer(t: Tables, handle: int, slot: int, row: Any, name: Any) -> int:
     """A binding success response that tells the peer its address; its length."""
+    out = t.out[slot]
     key = t.scratch[0:3]
     parse_name(name, key)
     copy_bytes(out, 0, row, 0, HEADER)
@@ -156,7 +160,7 @@ def write_answer(t: Tables, handle: int, out: Any, row: Any, name: Any) -> int:
         write_32(out, 40, key[1] ^ read_32(row, 16))
         end = 44
     write_16(out, 2, end + 4 + DIGEST - HEADER)
-    hmac_sha1(t, t.check_keys[handle], out.ctypes.data, end)
+    hmac_sha1(t, t.check_keys[handle], t.pointers[0].out + slot * SLOT_BYTES, end)
     write_16(out, end, MESSAGE_INTEGRITY)
     write_16(out, end + 2, DIGEST)
     copy_bytes(out, end + 4, t.digest, 0, DIGEST)

@@ -48,7 +48,7 @@ def classify(t: Tables, index: int, serial: int, length: int, truncated: int) ->
         return NONE
     handle = find_transport(t.addresses, t.scratch[0], t.scratch[1], t.scratch[2])
     first = i64(row[0])
-    if first <= 3 and handle >= 0 and answer_check(t, handle, row, length, t.arena_names[index]):
+    if first <= 3 and handle >= 0 and answer_check(t, handle, serial, length, t.arena_names[index]):
         counters.checks_answered += 1
         return NONE
     if first <= 3 or (20 <= first <= 63 and handle >= 0):
