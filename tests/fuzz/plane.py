@@ -22,6 +22,7 @@ from sluicegate.ids import SessionId, new_id
 from sluicegate.ortc.parameters import DtlsFingerprint, DtlsParameters
 from sluicegate.router.commands import Address, AddSubscription, AddTrack, SendMedia, TrackEncoding, TrackMedia
 from sluicegate.router.compilation import entry
+from sluicegate.router.drivers import PortableDriver
 from sluicegate.router.encoding import address_of, sockaddr
 from sluicegate.router.kernel import feedback, ingress, tick
 from sluicegate.router.plane import Plane
@@ -34,6 +35,7 @@ from tests.support.dtls import DtlsEndpoint
 from tests.support.parameters import CODECS, EXTENSION_IDS
 from tests.support.rtp_packet import RtpPacket, is_rtcp
 
+HANDSHAKE_SECONDS = 30.0
 CAPACITIES = Capacities(
     transports=16,
     tracks=32,
@@ -150,7 +152,7 @@ class Bench:
 
     def __init__(self) -> None:
         self.plane = Plane(capacities=CAPACITIES)
-        self.plane.tables.state[0].portable = 1
+        PortableDriver(self.plane).compile(self.plane)  # or a handshake would be overdue before its first answer
         self.arena: GuardedArena | None = None
         if INTERPRETED:
             self.arena = GuardedArena(self.plane.tables.arena)
@@ -236,14 +238,15 @@ class Bench:
         transport.connect(DtlsParameters(fingerprints=(DtlsFingerprint(own.algorithm, own.text),), role="client"))
         self.inject(bytes(ice.binding_request(peer.credentials)), address)
         peer.dtls.handshake()
-        while not peer.dtls.finished:
-            for datagram in peer.dtls.datagrams():
-                self.inject(datagram, address)
-            await self.settle()
-            for data, to in self.control:
-                if to == address and 20 <= data[0] < 64:
-                    peer.dtls.receive(data)
-            self.control.clear()
+        async with asyncio.timeout(HANDSHAKE_SECONDS):
+            while not peer.dtls.finished:
+                for datagram in peer.dtls.datagrams():
+                    self.inject(datagram, address)
+                await self.settle()
+                for data, to in self.control:
+                    if to == address and 20 <= data[0] < 64:
+                        peer.dtls.receive(data)
+                self.control.clear()
         for datagram in peer.dtls.datagrams():
             self.inject(datagram, address)
         await self.settle()
