@@ -37,14 +37,22 @@ class Meter:
         self._bus = bus
         self._metrics = metrics
         self._load = LoadMeter(router.thread_ids)
+        self._overrun = 0
 
     def observe(self, lag: float) -> None:
         """The loop ran a timer this late, in seconds."""
         self._metrics.observe_loop_lag(max(lag, 0.0))
 
     def load(self, now: float) -> float | None:
-        """How busy the busiest plane was lately, 0–1; None where that was not measured again."""
-        return self._load.read(now)
+        """How busy the busiest plane was lately, 0–1; None where that was not measured again.
+
+        A plane that keeps up with sound by holding video back is full, however much time that has left it.
+        """
+        load = self._load.read(now)
+        if load is None:
+            return None
+        before, self._overrun = self._overrun, sum(plane.drops()["overrun"] for plane in self._router.planes)
+        return 1.0 if self._overrun > before else load
 
     def samples(self) -> Iterable[Sample | HistogramSample]:
         """Everything, at a scrape."""

@@ -1,4 +1,4 @@
-"""The scenarios (a) to (e), each with the figures that its reader will compare it with."""
+"""The scenarios (a) to (e), and the delay at half load, each with the figures that its reader will compare it with."""
 
 from dataclasses import dataclass
 
@@ -39,6 +39,11 @@ CASES: dict[str, Case] = {
             "one core full: N videos to 50",
             Scenario("e", publishers=48, subscribers=50, kinds=VIDEO),
             steps=(8, 12, 16, 20, 24, 28, 32, 36, 40, 44, 48),
+        ),
+        Case(
+            "half",
+            "half a core: 16 videos to 50, packets spread",
+            Scenario("half", publishers=16, subscribers=50, kinds=VIDEO, media=PACED),
         ),
     )
 }

@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +34,7 @@ NORMAL, REDUCED, AUDIO_ONLY = 0, 1, 2
 DEMAND = 0.42
 # What is left to the plane of a core is a quarter: too little for the top layer, and for the screen.
 BURNERS_A_CORE = 3
+CROWD, MOST_OF_ONE = 4, 960  # clients, and subscriptions of each
 # The usual limits and weights, in a fraction of the time.
 HURRIED = {"smoothing": 1.5, "onward": 5.0, "dwell": 6.0}
 
@@ -110,19 +111,31 @@ class Watch:
         return len(self.origins) == seen
 
 
-async def subscribe_crowd(server: ServerProcess, crowd: ScriptedClient, demand: float, *tracks: Published) -> None:
+async def subscribe_crowd(
+    server: ServerProcess, crowd: Sequence[ScriptedClient], demand: float, *tracks: Published
+) -> None:
     """As many subscriptions to each track as it takes to keep the plane at its demand."""
+    there, most = 0, MOST_OF_ONE // len(tracks)
 
     async def subscribe(times: int) -> None:
-        for _ in range(times):
+        nonlocal there
+        for _ in range(min(times, most * len(crowd) - there)):
             for track in tracks:
-                await crowd.subscribe(track.track_id)
+                await crowd[there // most].subscribe(track.track_id)
+            there += 1
 
-    tried = 60
-    await subscribe(tried)
-    stop_reading(crowd)
-    await asyncio.sleep(0.5)
-    await subscribe(min(960 // len(tracks) - tried, round(tried * (demand / await plane_share(server) - 1))))
+    await subscribe(60)
+    for one in crowd:
+        stop_reading(one)
+    # Measured where there is room, and more than once: a busy machine makes a few subscriptions look like many.
+    roomy, share = min(demand, DEMAND), 0.0
+    for _ in range(4):
+        await asyncio.sleep(0.5)
+        share = await plane_share(server)
+        if share >= 0.9 * roomy:
+            break
+        await subscribe(round(there * min(roomy / share - 1, 3)))
+    await subscribe(round(there * (demand / share - 1)))
 
 
 async def refused(url: str) -> ApiFailure:
@@ -164,7 +177,7 @@ class Scene:
     server: ServerProcess
     alice: ScriptedClient
     bob: ScriptedClient
-    crowd: ScriptedClient
+    crowd: Sequence[ScriptedClient]
     camera: Published
     screen: Published
     heard: Subscribed
@@ -195,9 +208,10 @@ async def scene(server: ServerProcess, channel: str, packets_per_frame: int, siz
     ]
     told: list[tuple[str, bool]] = []
     async with (
-        people(server.url, channel, alice={}, bob={}, crowd={}) as (alice, bob, crowd),
-        bob.api.events(channel) as socket,
+        people(server.url, channel, alice={}, bob={}, **{f"crowd{one}": {} for one in range(CROWD)}) as everybody,
+        everybody[1].api.events(channel) as socket,
     ):
+        alice, bob, *crowd = everybody
         camera = await alice.publish("VP8", encodings=encodings)
         screen = await alice.publish("VP8", ssrc=SCREEN, body={"paused": True})
         sound = await alice.publish("opus", ssrc=SOUND)
@@ -257,8 +271,9 @@ class Trial:
                 pass  # newcomers are welcome again
             await on.bob.until(lambda: ("bob", False) in on.told, PATIENCE)
             lost, late = on.sound(during)
-        self.note("sound later than 300 ms", late)
         self.figures.check("B23", "sound lost while all cores burn" + self.label, lost, at_most=0.01)
+        # Publisher and viewer starve as well, and their part in it is not known.
+        self.figures.check("B23", "sound later than 300 ms" + self.label, late, at_most=0.3)
         assert [degraded for user, degraded in on.told if user == "bob"] == [True, False]
         assert "Traceback" not in self.server.log()
         return await asyncio.to_thread(gauge, self.server, "shedding_changes_total"), minutes
@@ -294,7 +309,7 @@ async def test_a_plane_that_fills_its_core_is_relieved_at_once(
         await asyncio.sleep(HURRIED["dwell"] - 2)  # before the top layer is tried again
         lost, late = on.sound(range(first, relieved))
         figures.check("B23", "sound lost until a full plane is relieved", lost, at_most=0.01)
-        figures.note("B23", "sound later than 300 ms, until then", late)
+        figures.check("B23", "sound later than 300 ms, until then", late, at_most=0.05)
         figures.check(
             "B23",
             "sound later than 300 ms, afterwards",

@@ -41,7 +41,7 @@ def open_sessions(server: ServerProcess) -> float:
 async def test_it_leaves_nobody_behind(server: ServerProcess) -> None:
     before = open_sessions(server)
     await run(ApiServer(server.url), Scenario("short", publishers=1, subscribers=1), SHORT)
-    assert open_sessions(server) == before
+    assert open_sessions(server) <= before  # those of earlier tests may have ended meanwhile
 
 
 async def test_a_server_that_is_not_there_is_told_in_one_line() -> None:

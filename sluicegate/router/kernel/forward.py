@@ -65,6 +65,10 @@ def forward(t: Tables, receive: int, first: int, end: int) -> None:
     if track.paused:
         counters.drop_paused += end - first
         return
+    if t.state[0].overrun and stream.kind == MediaKind.VIDEO:
+        counters.drop_overrun += end - first
+        interrupt(t, track)
+        return
     handle = track.first_send
     ahead = look_ahead(t, look_ahead(t, handle))
     while handle >= 0:
@@ -80,6 +84,16 @@ def forward(t: Tables, receive: int, first: int, end: int) -> None:
         if t.state[0].out_count >= OUT_LOAD:
             flush(t)
         handle = following
+
+
+@kernel
+def interrupt(t: Tables, track: Any) -> None:
+    """Have all subscriptions of a track go on with a key frame."""
+    handle = track.first_send
+    while handle >= 0:
+        send = t.send_streams[handle]
+        send.synchronised = 0
+        handle = send.next_of_track
 
 
 @kernel

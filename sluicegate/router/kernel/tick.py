@@ -33,6 +33,8 @@ CROWDED_PERCENT, RELAXED_PERCENT = 80, 60
 than the second. Lower: a millisecond is added where there is time to spare. Higher: too late to help."""
 FULLER_BATCH_MS = 1
 """Higher: fuller batches still, and more delay for each packet."""
+BEHIND_US = 100_000
+"""Lower: a burst that would soon be worked off costs pictures. Higher: sound is later before it is preferred."""
 
 
 @kernel
@@ -158,6 +160,7 @@ def take(t: Tables) -> None:
     state = t.state[0]
     for _ in range(ROUNDS):
         count = receive(t)
+        judge_backlog(t, count)
         state.taken += count
         if count:
             process(t, count)
@@ -168,19 +171,39 @@ def take(t: Tables) -> None:
 
 
 @kernel
+def judge_backlog(t: Tables, count: int) -> None:
+    """See how long the `count` datagrams just received may have waited: since the socket was last emptied, time asleep
+    not counted.
+
+    They wait in line, sound behind video. So where two batches on end come too late, video is not sent on until one
+    comes in time.
+    """
+    state = t.state[0]
+    late = count > 0 and state.now - state.emptied_at > BEHIND_US
+    state.late_batches = state.late_batches + 1 if late else 0
+    state.overrun = state.late_batches > 1
+    if count < BATCH:
+        state.emptied_at = state.now
+
+
+@kernel
 def turn(t: Tables, readable: int) -> None:
     """Take what has arrived, where something has, and do everything that is due."""
     state = t.state[0]
     state.now = read_clock(t)
     began = state.now
+    state.emptied_at += began - state.ended_at
     state.taken = 0
     if readable:
         take(t)
+    else:
+        judge_backlog(t, 0)
     advance(t)
+    state.ended_at = read_clock(t)
     counters = t.counters[0]
     counters.turns += 1
     if state.taken:
-        spent = read_clock(t) - began
+        spent = state.ended_at - began
         counters.turn_us += spent
         counters.longest_turn_us = max(counters.longest_turn_us, spent)
         t.turn_buckets[bucket(spent, len(t.turn_buckets))] += 1
