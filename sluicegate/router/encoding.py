@@ -243,7 +243,8 @@ def _encode_subscription(command: cmd.AddSubscription) -> list[int]:
         nack=media.nack,
         rtx_ssrc=_some(media.rtx_ssrc),
         rtx_payload_type=_some(media.rtx_payload_type),
-        rtx_sequence=secrets.randbits(16),
+        # 15 bits: were the number to wrap before the first packet arrives, the receiver would miss a rollover.
+        rtx_sequence=secrets.randbits(15),
         payload_types=_formats(media.payload_types),
         first_sequence=secrets.randbits(15) if command.sequence_number is None else command.sequence_number,
         first_timestamp=secrets.randbits(32) if command.timestamp is None else command.timestamp,

@@ -93,7 +93,8 @@ class Sealer:
         self.address: int = _library.EVP_CIPHER_CTX_new() or 0
         if not self.address:
             raise MemoryError("OpenSSL has no memory for a cipher")
-        weakref.finalize(self, _library.EVP_CIPHER_CTX_free, self.address)
+        # Not when the process ends: a plane may still be sending then.
+        weakref.finalize(self, _library.EVP_CIPHER_CTX_free, self.address).atexit = False
         key = derive_key(*master, ENCRYPTION, profile.key_length)
         if _library.EVP_EncryptInit_ex(self.address, _cipher(profile), None, key, None) != 1:
             raise RuntimeError(f"OpenSSL refuses a key for {profile.value}")
