@@ -170,7 +170,7 @@ class Plane:
                 self._sends.free(send)
 
     def _retire(self, transport: int) -> None:
-        """Keep a transport's SRTP sessions until the plane has passed the command that ends their use."""
+        """Keep a transport's SRTP sessions and cipher until the plane has passed the command that ends their use."""
         ciphers = self._ciphers.pop(transport, None)
         if ciphers is not None:
             self._retired.append((NONE, ciphers))

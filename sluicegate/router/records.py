@@ -178,13 +178,13 @@ STATE = _record(
     *("socket", "wake_down", "wake_up", "gso", "portable"),
     *("stop", "upward", "streams_high", "transports_high", "tracks_high"),
     *("crowded", "taken", "load_at", "load_turn_us"),
-    *("emptied_at", "ended_at", "late_batches", "overrun"),
+    *("emptied_at", "ended_at", "late_since", "overrun"),
 )
 """The plane's scalars: the batch's time, microseconds from monotonic to NTP time, when a timer is next due, the serial
 of the next arena slot, how much of the out arena, the dirty list and the message arrays is filled, the file
 descriptors; whether the core is nearly full, how many datagrams the last turn took, and since when `turn_us` was what,
-by which that is judged; when the socket was last emptied, when the last turn ended, how many batches on end came too
-late, and whether video is held back for that."""
+by which that is judged; when the socket was last emptied, when the last turn ended, since when, 0 for
+not, batches have come too late, and whether video is held back for that."""
 
 POINTERS = _record(
     *("arena", "arena_names", "receive_messages", "out", "names", "send_messages", "iovecs", "controls"),

@@ -1,8 +1,8 @@
 """SRTP protection profiles, keys and sessions (RFC 3711, RFC 7714, RFC 5764 §4.1.2).
 
-libsrtp does the work; pylibsrtp makes and keeps its sessions. The packet plane calls the C functions on
-`session_pointer`, so a `Session` object must outlive its last use there: freeing it frees the C context. A session
-belongs to one thread at a time.
+libsrtp unprotects what arrives and protects RTCP; for RTP that leaves there is `sealing`. pylibsrtp makes and keeps the
+sessions. The packet plane calls the C functions on `session_pointer`, so a `Session` object must outlive its last use
+there: freeing it frees the C context. A session belongs to one thread at a time.
 """
 
 from dataclasses import dataclass, field
@@ -15,8 +15,8 @@ from pylibsrtp._binding import ffi
 # of a 4 Mbps stream: what a network held up for longer would be lost. Higher costs 1 bit for each stream and
 # packet.
 REPLAY_WINDOW = 1024
-# The same on the way out: nothing is sent under a number further back than the 512 of a send stream that are kept. The
-# window is moved for every packet, so half of it is 1 % of what a packet costs.
+# The same on the way out, where libsrtp protects RTP: nothing is sent under a number further back than the 512 of a
+# send stream that are kept. The window is moved for every packet, so half of it is 1 % of what a packet costs.
 TRANSMIT_WINDOW = 512
 
 

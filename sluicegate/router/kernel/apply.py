@@ -145,7 +145,7 @@ def install_keys(t: Tables, handle: int, words: Any) -> None:
     while index >= 0:
         send = t.send_streams[index]
         send.index_base = 0
-        send.rtx_sequence &= 0xFFFF
+        send.rtx_sequence &= 0x7FFF
         index = send.next_of_transport
     wait_for_key_frames(t, handle)
 

@@ -67,7 +67,7 @@ def forward(t: Tables, receive: int, first: int, end: int) -> None:
         return
     if t.state[0].overrun and stream.kind == MediaKind.VIDEO:
         counters.drop_overrun += end - first
-        interrupt(t, track)
+        interrupt(t, track, receive)
         return
     handle = track.first_send
     ahead = look_ahead(t, look_ahead(t, handle))
@@ -87,12 +87,13 @@ def forward(t: Tables, receive: int, first: int, end: int) -> None:
 
 
 @kernel
-def interrupt(t: Tables, track: Any) -> None:
-    """Have all subscriptions of a track go on with a key frame."""
+def interrupt(t: Tables, track: Any, receive: int) -> None:
+    """Have the subscriptions of a track that get this stream of it go on with a key frame."""
     handle = track.first_send
     while handle >= 0:
         send = t.send_streams[handle]
-        send.synchronised = 0
+        if send.receive == receive:
+            send.synchronised = 0
         handle = send.next_of_track
 
 

@@ -26,7 +26,10 @@ def protect(t: Tables, function: int, transport_handle: int, slot: int, length: 
 @kernel
 def packet_index(send: Any, number: int) -> int:
     """The SRTP index of a number of a send stream: the rollovers that its receiver counts begin with the first packet
-    that is sent under the keys in force. Negative for a number from before that."""
+    that is sent under the keys in force. Negative for a number from before that.
+
+    Numbers begin at 65,536, so a base of 0 is none yet.
+    """
     if send.index_base == 0:
         send.index_base = number & ~0xFFFF
     return i64(number - send.index_base)

@@ -33,8 +33,9 @@ CROWDED_PERCENT, RELAXED_PERCENT = 80, 60
 than the second. Lower: a millisecond is added where there is time to spare. Higher: too late to help."""
 FULLER_BATCH_MS = 1
 """Higher: fuller batches still, and more delay for each packet."""
-BEHIND_US = 100_000
-"""Lower: a burst that would soon be worked off costs pictures. Higher: sound is later before it is preferred."""
+BEHIND_US, LATE_US = 100_000, 50_000
+"""A batch that may have waited for the first is late; all of them for the second, and video is held back. Lower: what
+would soon be worked off costs pictures. Higher: sound is later before it is preferred."""
 
 
 @kernel
@@ -94,7 +95,7 @@ def process(t: Tables, count: int) -> None:
         if stream != run_of or t.descriptors[run_end].key_frame:
             forward(t, run_of, run_first, run_end)
             run_of, run_first = stream, run_end
-            if t.descriptors[run_end].key_frame:
+            if t.descriptors[run_end].key_frame and not state.overrun:
                 t.receive_streams[stream].key_frame_wanted = 0
         run_end += 1
     forward(t, run_of, run_first, run_end)
@@ -175,13 +176,17 @@ def judge_backlog(t: Tables, count: int) -> None:
     """See how long the `count` datagrams just received may have waited: since the socket was last emptied, time asleep
     not counted.
 
-    They wait in line, sound behind video. So where two batches on end come too late, video is not sent on until one
-    comes in time.
+    They wait in line, sound behind video. So where that was too long for a while, video is not sent on until a batch
+    comes in time. A machine that stood still for a moment makes what piled up late as well, but that is worked off
+    soon.
     """
     state = t.state[0]
     late = count > 0 and state.now - state.emptied_at > BEHIND_US
-    state.late_batches = state.late_batches + 1 if late else 0
-    state.overrun = state.late_batches > 1
+    if not late:
+        state.late_since = 0
+    elif state.late_since == 0:
+        state.late_since = state.now
+    state.overrun = late and state.now - state.late_since > LATE_US
     if count < BATCH:
         state.emptied_at = state.now
 
