@@ -28,29 +28,29 @@ def judge():
 
 
 def test_a_plane_that_keeps_up(judge):
-    assert not any(judge(at, FULL if at % 50 else LAST) for at in range(0, 1000, 10))
+    assert not any(judge(at, FULL if at % 100 else LAST) for at in range(0, 2000, 10))
 
 
 def test_a_line_that_grows_ends_video_until_it_is_worked_off(judge):
-    """Full batches without end: late after 100 ms, held back 50 ms later; the first batch in time ends it."""
-    held = [at for at in range(0, 200, 10) if judge(at, FULL)]
-    assert held == [170, 180, 190]
-    assert judge(200, LAST), "what emptied the socket had waited as well"
-    assert not judge(210, FULL)
+    """Full batches without end: late after 200 ms, held back 100 ms later; the first batch in time ends it."""
+    held = [at for at in range(0, 350, 10) if judge(at, FULL)]
+    assert held == [320, 330, 340]
+    assert judge(350, LAST), "what emptied the socket had waited as well"
+    assert not judge(360, FULL)
 
 
 def test_turns_that_take_everything_but_last_too_long(judge):
     """Few packets and many receivers: no batch is full, and each has waited for the one before."""
-    assert [judge(at, LAST) for at in (0, 120, 240, 360)] == [False, False, True, True]
-    assert not judge(370, LAST)
+    assert [judge(at, LAST) for at in (0, 220, 440, 660)] == [False, False, True, True]
+    assert not judge(670, LAST)
 
 
 def test_a_moment_in_which_the_machine_stood_still(judge):
     """What piled up is late, and is worked off in no time."""
     judge(0, LAST)
-    assert not any(judge(110 + 2 * turn, FULL) for turn in range(20))
-    assert not judge(151, LAST)
-    assert not judge(152, FULL)
+    assert not any(judge(250 + 4 * turn, FULL) for turn in range(20))
+    assert not judge(331, LAST)
+    assert not judge(332, FULL)
 
 
 def test_an_empty_socket_is_no_line(judge):

@@ -33,9 +33,10 @@ CROWDED_PERCENT, RELAXED_PERCENT = 80, 60
 than the second. Lower: a millisecond is added where there is time to spare. Higher: too late to help."""
 FULLER_BATCH_MS = 1
 """Higher: fuller batches still, and more delay for each packet."""
-BEHIND_US, LATE_US = 100_000, 50_000
+BEHIND_US, LATE_US = 200_000, 100_000
 """A batch that may have waited for the first is late; all of them for the second, and video is held back. Lower: what
-would soon be worked off costs pictures. Higher: sound is later before it is preferred."""
+would soon be worked off costs pictures (half of either did at 72 % of a core). Higher: sound is later than the 300 ms
+that a conversation bears before it is preferred."""
 
 
 @kernel
