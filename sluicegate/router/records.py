@@ -104,8 +104,8 @@ TRACK = _record(
 
 SEND_STREAM = _record(
     *("in_use", "transport", "paused", "ssrc", "receive", "epoch", "next_of_track"),
-    *("last_in", "last_out", "timestamp_offset", "last_timestamp", "last_send", "started", "synchronised"),
-    *("index_base",),
+    *("last_in", "last_out", "index_base", "timestamp_offset", "last_timestamp", "last_send"),
+    *("started", "synchronised"),
     *("spatial", "temporal", "spatial_wanted", "temporal_wanted"),
     *("encoding_wanted", "reported_spatial", "reported_temporal"),
     *("mid_id", "audio_level_id", "video_orientation_id", "playout_delay_id", "dependency_descriptor_id"),

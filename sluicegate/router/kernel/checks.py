@@ -26,7 +26,7 @@ XOR_MAPPED_ADDRESS, FINGERPRINT, ICE_CONTROLLED, ICE_CONTROLLING = 0x0020, 0x802
 OPTIONAL = 0x8000
 HEADER = 20
 LONGEST = 320
-"""Browsers' checks have a hundred bytes or so."""
+"""Browsers' checks have a hundred bytes or so. Higher: more to hash in the plane for what may be forged."""
 SPACING_US = 20_000
 """Checks of one peer that come faster, genuine or not, are the loop's, which a flood cannot reach faster than it
 reads."""
