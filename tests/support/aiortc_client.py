@@ -46,18 +46,27 @@ EXTENSIONS = ("mid", "abs_send_time", "audio_level")
 CODECS = ("opus", "VP8", "H264")
 
 
-def loopback_only() -> None:
-    """Make aioice gather 127.0.0.1 alone, which it leaves out by itself: tests then need no network interface."""
-    aioice.ice.get_host_addresses = lambda use_ipv4, use_ipv6: ["127.0.0.1"] if use_ipv4 else ["::1"]
+def loopback_only(address: str = "127.0.0.1") -> None:
+    """Make aioice gather this address alone, which it leaves out by itself: tests then need no network interface."""
+    aioice.ice.get_host_addresses = lambda use_ipv4, use_ipv6: [address]
 
 
 class AiortcClient:
     """One session. Media is encoded and decoded by aiortc."""
 
     def __init__(
-        self, url: str, channel: str, user: str, *, token: str | None = None, media_address: Address | None = None
+        self,
+        url: str,
+        channel: str,
+        user: str,
+        *,
+        token: str | None = None,
+        media_address: Address | None = None,
+        host_address: str = "127.0.0.1",
+        dtls_role: str = "client",
     ):
-        loopback_only()
+        loopback_only(host_address)
+        self._dtls_role = dtls_role
         self.api = Api(url, token)
         self.channel, self.user = channel, user
         self.session: dict[str, Any] = {}
@@ -89,7 +98,7 @@ class AiortcClient:
         ours, local = self.dtls.getLocalParameters(), self._gatherer.getLocalParameters()
         fingerprints = [{"algorithm": one.algorithm, "value": one.value} for one in ours.fingerprints]
         body = {
-            "dtls_parameters": {"role": "client", "fingerprints": fingerprints},
+            "dtls_parameters": {"role": self._dtls_role, "fingerprints": fingerprints},
             "ice_parameters": {"usernameFragment": local.usernameFragment, "password": local.password},
         }
         await self.api.call("POST", self._path("/connect"), body)
@@ -101,7 +110,7 @@ class AiortcClient:
         # What RTCPeerConnection would do for an offerer that faces an ICE-lite server.
         self._ice._connection.ice_controlling = True
         self._ice._role_set = True
-        self.dtls._set_role("client")
+        self.dtls._set_role(self._dtls_role)
         theirs = self.session["ice_parameters"]
         await self._ice.start(RTCIceParameters(theirs["usernameFragment"], theirs["password"], True))
         if self._ice.state != "completed":

@@ -95,7 +95,8 @@ class ServerProcess:
         self.environment = {name: _text(value) for name, value in env.items() if value is not None}
         self._fill_environment()
         host = self.environment["HOST"]
-        self.url = f"http://{'127.0.0.1' if host in ANY_HOST else host}:{self.environment['PORT']}"
+        reached = "127.0.0.1" if host in ANY_HOST else f"[{host}]" if ":" in host else host
+        self.url = f"http://{reached}:{self.environment['PORT']}"
         self._media_address: tuple[str, int] | None = None
         inherited = {name: value for name, value in os.environ.items() if name not in VARIABLES}
         path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
