@@ -11,6 +11,7 @@ from sluicegate.router.kernel.header import write_16
 from sluicegate.router.kernel.ingress import classify, receive_rtp
 from sluicegate.router.kernel.rewrite import write_packet
 from sluicegate.router.kernel.seal import seal
+from sluicegate.router.kernel.tags import write_tags
 from sluicegate.router.kernel.tick import process
 from sluicegate.router.native import call
 from sluicegate.router.records import NONE, SENT, SLOT_BYTES
@@ -68,8 +69,12 @@ def protect_each(t: Tables, first: int, count: int, length: int, sequence: int) 
     done = 0
     for index in range(count):
         write_16(t.out[index], 2, sequence)
-        if seal(t, first + index, index, length, sequence):
+        t.out_slots[index].length = seal(t, first + index, index, length, sequence)
+        if t.out_slots[index].length:
             done += 1
+    t.state[0].out_count = count
+    write_tags(t)
+    t.state[0].out_count = 0
     return done
 
 

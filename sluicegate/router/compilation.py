@@ -55,6 +55,13 @@ class SourceCache:
         numba.config.CACHE_DIR = str(self.folder)
         return cast(Callable[..., Any], numba.njit(nogil=True, cache=True, error_model="numpy")(function))
 
+    def address(self, function: Callable[..., int], arguments: int) -> int:
+        """The address of a C function that does the same with so many integers of 64 bits, and must not be
+        interpreted."""
+        numba.config.CACHE_DIR = str(self.folder)
+        form = numba.types.int32(*[numba.types.int64] * arguments)
+        return int(numba.cfunc(form, cache=True)(function).address)
+
 
 PLANE = SourceCache(
     "",

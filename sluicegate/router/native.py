@@ -17,6 +17,7 @@ from numba.extending import intrinsic
 from pylibsrtp import _binding
 
 from sluicegate.compiled import INTERPRETED
+from sluicegate.router.sha1 import compress_address
 from sluicegate.rtp.sealing import FUNCTIONS
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -57,6 +58,7 @@ NATIVE = np.dtype(
             "sha1_init",
             "sha1_update",
             "sha1_final",
+            "sha1_compress",
         )
     ]
 )
@@ -84,6 +86,7 @@ def native_table() -> Any:
             table[0][name] = srtp_address(name)
     for name, function in _OPENSSL.items():
         table[0][name] = FUNCTIONS.get(function, 0)
+    table[0]["sha1_compress"] = compress_address()
     return table
 
 

@@ -36,6 +36,7 @@ ones."""
 BATCH_BUCKETS = 8
 """Batches by size, likewise in powers of two."""
 DIGEST_WORDS = 5
+DIGEST_BYTES = 4 * DIGEST_WORDS
 CHECK_NAME_BYTES = 96
 """The longest username of a peer whose checks the plane answers: fragments of browsers have 4 to 8 characters."""
 COMMAND_WORDS = 128
@@ -157,8 +158,12 @@ from then. `padding` is what makes it as long as its neighbours. `elements[id]` 
 looked at.
 """
 
-OUT = _record("length", "next")
-"""One outgoing datagram in the out arena; `next` is the one behind it for the same transport."""
+OUT = _record("length", "next", "untagged")
+"""One outgoing datagram in the out arena. `next` is the one behind it for the same transport; `untagged` the transport
+whose tag it waits for, or NONE."""
+
+LANE = _record("slot", "blocks")
+"""A packet that is hashed beside others: its out slot, and of how many blocks it is."""
 
 COUNTERS = _record(
     *("turns", "batches", "datagrams", "packets_in", "bytes_in"),
@@ -174,21 +179,22 @@ COUNTERS = _record(
 
 STATE = _record(
     *("now", "ntp_offset", "next_due", "cursor"),
-    *("out_count", "dirty_count", "message_count", "iovec_count"),
+    *("out_count", "dirty_count", "message_count", "iovec_count", "untagged"),
     *("socket", "wake_down", "wake_up", "gso", "portable"),
     *("stop", "upward", "streams_high", "transports_high", "tracks_high"),
     *("crowded", "taken", "load_at", "load_turn_us"),
     *("emptied_at", "ended_at", "late_since", "overrun"),
 )
 """The plane's scalars: the batch's time, microseconds from monotonic to NTP time, when a timer is next due, the serial
-of the next arena slot, how much of the out arena, the dirty list and the message arrays is filled, the file
-descriptors; whether the core is nearly full, how many datagrams the last turn took, and since when `turn_us` was what,
-by which that is judged; when the socket was last emptied, when the last turn ended, since when, 0 for
-not, batches have come too late, and whether video is held back for that."""
+of the next arena slot, how much of the out arena, the dirty list and the message arrays is filled, how many packets
+wait for their tag, the file descriptors; whether the core is nearly full, how many datagrams the last turn took, and
+since when `turn_us` was what, by which that is judged; when the socket was last emptied, when the last turn ended,
+since when, 0 for not, batches have come too late, and whether video is held back for that."""
 
 POINTERS = _record(
     *("arena", "arena_names", "receive_messages", "out", "names", "send_messages", "iovecs", "controls"),
     *("send_streams", "transports", "sent", "scratch", "poll", "time", "key_block", "hash_context", "digest", "nonce"),
+    *("lane_states", "lane_addresses", "lane_blocks"),
 )
 """Addresses of the arrays that the kernel hands to C functions."""
 

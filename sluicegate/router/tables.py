@@ -26,12 +26,14 @@ from sluicegate.router.records import (
     COMMAND_WORDS,
     CONTROL_BYTES,
     COUNTERS,
+    DIGEST_BYTES,
     DIGEST_WORDS,
     EVENT_WORDS,
     EXPECTATION,
     HISTORY,
     HISTORY_ENTRY,
     IOVEC,
+    LANE,
     MESSAGE,
     MESSAGES,
     NAME_BYTES,
@@ -54,6 +56,7 @@ from sluicegate.router.records import (
     TURN_BUCKETS,
     UDP_SEGMENT,
 )
+from sluicegate.router.sha1 import LANES, STATE_WORDS
 from sluicegate.rtp.payload.dependency_descriptor import STRUCTURE
 from sluicegate.rtp.payload.descriptor import DESCRIPTOR
 from sluicegate.rtp.sealing import BLOCK_BYTES, CONTEXT_WORDS
@@ -109,6 +112,10 @@ class Tables(NamedTuple):
     hash_context: Any
     digest: Any
     nonce: Any
+    lanes: Any
+    lane_states: Any
+    lane_addresses: Any
+    lane_blocks: Any
     structures: Any
     packets: Any
     descriptors: Any
@@ -190,8 +197,12 @@ def make_tables(capacities: Capacities) -> Tables:
         tag_keys=np.zeros((size.transports, 2 * DIGEST_WORDS), np.int64),
         key_block=np.zeros(BLOCK_BYTES, np.uint8),
         hash_context=np.zeros(CONTEXT_WORDS, np.uint32),
-        digest=np.zeros(4 * DIGEST_WORDS, np.uint8),
+        digest=np.zeros(DIGEST_BYTES, np.uint8),
         nonce=np.zeros(16, np.uint8),
+        lanes=_records(LANES, LANE),
+        lane_states=np.zeros((STATE_WORDS, LANES), np.uint32),
+        lane_addresses=np.zeros(LANES, np.int64),
+        lane_blocks=np.zeros((LANES, BLOCK_BYTES), np.uint8),
         structures=structures,
         packets=_records(BATCH, PACKET),
         descriptors=_records(BATCH, DESCRIPTOR),
@@ -231,6 +242,9 @@ def _point(tables: Tables) -> None:
     pointers = tables.pointers[0]
     for name in POINTERS.names or ():
         pointers[name] = getattr(tables, name).ctypes.data
+    tables.out_slots["untagged"] = NONE
+    tables.lane_blocks[:, DIGEST_BYTES] = 0x80
+    tables.lane_blocks[:, -2:] = tuple((8 * (BLOCK_BYTES + DIGEST_BYTES)).to_bytes(2, "big"))
     tables.controls[:, :16] = np.frombuffer(struct.pack("<Qii", 18, SOL_UDP, UDP_SEGMENT), np.uint8)
     messages, iovecs = tables.receive_messages, tables.receive_iovecs
     rows = np.arange(BATCH)

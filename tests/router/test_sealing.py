@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sluicegate.router import commands as cmd
@@ -77,6 +77,31 @@ def sent(bench: Bench, publisher: Peer, subscriber: Peer, packet: RtpPacket) -> 
     output = bench.receive(publisher, packet)[subscriber.transport]
     (sealed,), (plain,) = output.raw, output.rtp
     return sealed, plain
+
+
+@given(
+    ciphers=st.lists(st.sampled_from(list(SrtpProfile)), min_size=1, max_size=20),
+    payloads=st.lists(st.integers(1, 1200), min_size=1, max_size=4),
+)
+@example(ciphers=[SrtpProfile.AES128_CM_SHA1_80] * 17, payloads=[1100, 1100, 1100, 700])
+@example(ciphers=[SrtpProfile.AES128_CM_SHA1_80] * 7, payloads=[26, 27, 34, 35])  # about the end of a SHA-1 block
+@settings(max_examples=30)
+def test_tags_are_written_together(ciphers, payloads):
+    """Eight packets beside each other, some longer, the last too few, and others between that need no tag."""
+    with Bench() as bench:
+        publisher = bench.peer()
+        track = bench.publish(publisher, audio())
+        twins = {}
+        for profile in ciphers:
+            bench.profile = profile
+            subscriber = bench.peer()
+            bench.subscribe(subscriber, track, listening())
+            twins[subscriber.transport] = open_sessions(subscriber.keys)[1]
+        packets = [replace(opus(number), payload=bytes([number]) * size) for number, size in enumerate(payloads)]
+        outputs = bench.receive(publisher, *packets)
+        for transport, twin in twins.items():
+            assert [twin.protect(plain) for plain in outputs[transport].rtp] == list(outputs[transport].raw)
+            assert len(outputs[transport].raw) == len(packets)
 
 
 @pytest.mark.parametrize("profile", list(SrtpProfile))

@@ -10,12 +10,12 @@ interpreter: a collection or a slow request holds up no answer, and a thousand p
 from typing import Any
 
 from sluicegate.compiled import i64, kernel
-from sluicegate.router.kernel.digest import DIGEST, hmac_sha1, set_key
+from sluicegate.router.kernel.digest import hmac_sha1, set_key
 from sluicegate.router.kernel.egress import claim_slot
 from sluicegate.router.kernel.header import copy_bytes, read_16, read_32, write_16, write_32
 from sluicegate.router.kernel.maps import parse_name
 from sluicegate.router.kernel.output import enqueue
-from sluicegate.router.records import CHECK_NAME_BYTES, NONE, SLOT_BYTES
+from sluicegate.router.records import CHECK_NAME_BYTES, DIGEST_BYTES, NONE, SLOT_BYTES
 from sluicegate.router.tables import Tables
 
 MAGIC_COOKIE = 0x2112A442
@@ -100,8 +100,8 @@ def find_integrity(t: Tables, handle: int, row: Any, length: int) -> int:
         elif kind == ICE_CONTROLLING:
             controlling = True
         elif kind == MESSAGE_INTEGRITY:
-            last = offset + 4 + DIGEST
-            if not named or not controlling or size != DIGEST or last + 8 != length:
+            last = offset + 4 + DIGEST_BYTES
+            if not named or not controlling or size != DIGEST_BYTES or last + 8 != length:
                 return NONE
             return offset if read_16(row, last) == FINGERPRINT and read_16(row, last + 2) == 4 else NONE
         elif kind == ICE_CONTROLLED or kind == FINGERPRINT:
@@ -127,11 +127,11 @@ def is_genuine(t: Tables, handle: int, place: int, length: int, integrity: int) 
     row = t.arena[place]
     if crc_32(row, length - 8) ^ FINGERPRINT_XOR != read_32(row, length - 4):
         return False
-    write_16(row, 2, integrity + 4 + DIGEST - HEADER)  # as if it were the last attribute (RFC 8489 §14.5)
+    write_16(row, 2, integrity + 4 + DIGEST_BYTES - HEADER)  # as if it were the last attribute (RFC 8489 §14.5)
     hmac_sha1(t, t.check_keys[handle], t.pointers[0].arena + place * SLOT_BYTES, integrity)
     write_16(row, 2, length - HEADER)
     different = 0
-    for index in range(DIGEST):
+    for index in range(DIGEST_BYTES):
         different |= i64(t.digest[index]) ^ i64(row[integrity + 4 + index])
     return different == 0
 
@@ -159,12 +159,12 @@ def write_answer(t: Tables, handle: int, slot: int, row: Any, name: Any) -> int:
         write_32(out, 36, (key[1] >> 32) ^ read_32(row, 12))
         write_32(out, 40, key[1] ^ read_32(row, 16))
         end = 44
-    write_16(out, 2, end + 4 + DIGEST - HEADER)
+    write_16(out, 2, end + 4 + DIGEST_BYTES - HEADER)
     hmac_sha1(t, t.check_keys[handle], t.pointers[0].out + slot * SLOT_BYTES, end)
     write_16(out, end, MESSAGE_INTEGRITY)
-    write_16(out, end + 2, DIGEST)
-    copy_bytes(out, end + 4, t.digest, 0, DIGEST)
-    end += 4 + DIGEST
+    write_16(out, end + 2, DIGEST_BYTES)
+    copy_bytes(out, end + 4, t.digest, 0, DIGEST_BYTES)
+    end += 4 + DIGEST_BYTES
     write_16(out, 2, end + 8 - HEADER)
     write_16(out, end, FINGERPRINT)
     write_16(out, end + 2, 4)

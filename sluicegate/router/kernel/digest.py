@@ -7,11 +7,9 @@ from typing import Any
 
 from sluicegate.compiled import i64, kernel
 from sluicegate.router.native import call
-from sluicegate.router.records import DIGEST_WORDS
+from sluicegate.router.records import DIGEST_BYTES, DIGEST_WORDS
 from sluicegate.router.tables import Tables
 from sluicegate.rtp.sealing import BLOCK_BYTES, CONTEXT_FILLED, CONTEXT_LENGTH
-
-DIGEST = 20
 
 
 @kernel
@@ -34,7 +32,7 @@ def set_key(t: Tables, state: Any, words: Any, start: int) -> None:
 def hmac_sha1(t: Tables, state: Any, address: int, length: int) -> None:
     """The digest of the bytes at an address, into the 20 bytes of `t.digest`."""
     hash_from(t, state, 0, address, length)
-    hash_from(t, state, DIGEST_WORDS, t.pointers[0].digest, DIGEST)
+    hash_from(t, state, DIGEST_WORDS, t.pointers[0].digest, DIGEST_BYTES)
 
 
 @kernel

@@ -8,6 +8,7 @@ behind a full socket.
 from typing import Any
 
 from sluicegate.compiled import i64, kernel
+from sluicegate.router.kernel.tags import write_tags
 from sluicegate.router.native import call, last_errno
 from sluicegate.router.records import CONTROL_BYTES, MESSAGES, NAME_BYTES, NONE, SLOT_BYTES
 from sluicegate.router.tables import Tables
@@ -22,6 +23,7 @@ IOVEC_BYTES, MESSAGE_BYTES = 16, 64
 @kernel
 def flush(t: Tables) -> None:
     """Send everything that is queued and empty the out arena."""
+    write_tags(t)
     state = t.state[0]
     if state.portable:
         return

@@ -9,14 +9,13 @@ of its own; under AES-GCM a nonce with two messages would give the key away.
 from typing import Any
 
 from sluicegate.compiled import i64, kernel
-from sluicegate.router.kernel.digest import hmac_sha1
-from sluicegate.router.kernel.header import RTP_HEADER, copy_bytes, read_16, read_32, write_32
+from sluicegate.router.kernel.header import RTP_HEADER, read_16, read_32, write_32
+from sluicegate.router.kernel.tags import TAG
 from sluicegate.router.native import call
 from sluicegate.router.records import SLOT_BYTES
 from sluicegate.router.tables import Tables
 
 GCM_TAG = 16
-HMAC_TAG = 10
 EVP_CTRL_AEAD_GET_TAG = 0x10
 GCM_NONCE_OFFSET = 2
 """Where a nonce of AES-GCM begins in a counter block of AES-CM: the SSRC is its third byte and the other's fifth."""
@@ -25,8 +24,8 @@ EXTENDED = 0x10
 
 @kernel
 def seal(t: Tables, handle: int, slot: int, length: int, index: int) -> int:
-    """Encrypt and authenticate the RTP packet in an out slot, the `index`-th (48 bits) of its SSRC; the new length, or
-    0 where that fails."""
+    """Encrypt the RTP packet in an out slot, the `index`-th (48 bits) of its SSRC, and authenticate it, or have
+    `tags.write_tags` do so; the new length, or 0 where that fails."""
     out = t.out[slot]
     address = t.pointers[0].out + slot * SLOT_BYTES
     head = RTP_HEADER
@@ -35,7 +34,7 @@ def seal(t: Tables, handle: int, slot: int, length: int, index: int) -> int:
     transport = t.transports[handle]
     write_nonce(t, transport, read_32(out, 8), index)
     if transport.tagged:
-        return seal_counter_mode(t, handle, out, address, head, length, index >> 16)
+        return seal_counter_mode(t, handle, slot, address, head, length, index >> 16)
     return seal_gcm(t, transport.cipher, address, head, length)
 
 
@@ -62,14 +61,15 @@ def seal_gcm(t: Tables, cipher: int, address: int, head: int, length: int) -> in
 
 
 @kernel
-def seal_counter_mode(t: Tables, handle: int, out: Any, address: int, head: int, length: int, rollovers: int) -> int:
-    """The tag covers the packet and, behind it, the rollover counter, whose place it then takes."""
+def seal_counter_mode(t: Tables, handle: int, slot: int, address: int, head: int, length: int, rollovers: int) -> int:
     native, pointers = t.native[0], t.pointers[0]
     payload = address + head
     cipher = t.transports[handle].cipher
     done = call(native.encrypt_init, cipher, 0, 0, 0, pointers.nonce)
     done += call(native.encrypt_update, cipher, payload, pointers.scratch, payload, length - head)
-    write_32(out, length, rollovers)
-    hmac_sha1(t, t.tag_keys[handle], address, length + 4)
-    copy_bytes(out, length, t.digest, 0, HMAC_TAG)
-    return length + HMAC_TAG if done == 2 else 0
+    if done != 2:
+        return 0
+    write_32(t.out[slot], length, rollovers)
+    t.out_slots[slot].untagged = handle
+    t.state[0].untagged += 1
+    return length + TAG

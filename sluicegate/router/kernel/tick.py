@@ -12,6 +12,7 @@ from sluicegate.router.kernel.repair import repair
 from sluicegate.router.kernel.reports import report, send_transport_feedback
 from sluicegate.router.kernel.rings import wake_loop
 from sluicegate.router.kernel.subscriptions import check_track
+from sluicegate.router.kernel.tags import write_tags
 from sluicegate.router.native import call, fence
 from sluicegate.router.records import BATCH, NEVER, NONE, SLOT_BYTES
 from sluicegate.router.tables import COMMAND_RING, Tables
@@ -100,6 +101,7 @@ def process(t: Tables, count: int) -> None:
                 t.receive_streams[stream].key_frame_wanted = 0
         run_end += 1
     forward(t, run_of, run_first, run_end)
+    write_tags(t)
 
 
 @kernel
