@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import ctypes
 import os
-import sys
 import threading
 from typing import Protocol
 
@@ -18,8 +17,8 @@ from sluicegate.router.encoding import address_of, sockaddr
 from sluicegate.router.kernel import tick
 from sluicegate.router.plane import Plane
 from sluicegate.router.records import BATCH, NAME_BYTES, NEVER, NONE
+from sluicegate.router.scheduling import name_this_thread, shorten_this_slice
 
-PR_SET_NAME = 15
 DRAIN_INTERVAL = 0.25
 """Seconds after which the loop looks for events even if no wake-up came. Lower: idle wake-ups. Higher: an event whose
 wake-up was missed (both sides may look past each other for an instant) waits longer."""
@@ -86,9 +85,8 @@ class ThreadDriver:
         self._thread.start()
 
     def _run(self) -> None:
-        # Python before 3.14 names its threads for itself alone, and `top -H` should tell planes from the rest.
-        if sys.platform == "linux":
-            ctypes.CDLL(None).prctl(PR_SET_NAME, self._thread.name.encode(), 0, 0, 0)
+        name_this_thread(self._thread.name)
+        shorten_this_slice()
         entry(tick.run)(self._plane.handle)
 
     async def stop(self) -> None:
