@@ -13,10 +13,12 @@ PLANE := tests/router tests/rtp
 # A quiet machine with two cores needs half of them at most.
 within = timeout --foreground --signal=INT --kill-after=60 $(1)
 MAKEFLAGS += --no-print-directory
+# For what takes one processor and no time of others: the output of each comes whole when it is done.
+TWO_AT_ONCE = $(MAKE) --jobs=2 --output-sync=target
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check check-python check-web bench bench-micro fuzz soak clean
+.PHONY: help run test check check-python check-web bench bench-micro fuzz soak clean compile compile-checked test-interpreted test-checked
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,11 +29,21 @@ run: $(VENV)/.run ## start the server and print the address of its page
 test: ## install what the tests need, check, then run every test
 	@scripts/system-packages
 	@$(MAKE) check
-	NUMBA_DISABLE_JIT=1 $(call within,900) $(PYTEST) $(PLANE) $(ARGS)
-	@NUMBA_BOUNDSCHECK=1 $(call within,600) $(PY) scripts/compile-plane
-	NUMBA_BOUNDSCHECK=1 $(call within,900) $(PYTEST) $(PLANE) $(ARGS)
-	@$(call within,600) $(PY) scripts/compile-plane
+	@$(TWO_AT_ONCE) compile compile-checked
+	@$(TWO_AT_ONCE) test-interpreted test-checked
 	$(call within,1800) $(PYTEST) --reruns 1 $(ARGS)
+
+compile:
+	@$(call within,900) $(PY) scripts/compile-plane
+
+compile-checked:
+	@NUMBA_BOUNDSCHECK=1 $(call within,900) $(PY) scripts/compile-plane
+
+test-interpreted:
+	NUMBA_DISABLE_JIT=1 $(call within,900) $(PYTEST) $(PLANE) $(ARGS)
+
+test-checked:
+	NUMBA_BOUNDSCHECK=1 $(call within,900) $(PYTEST) $(PLANE) $(ARGS)
 
 check: check-python check-web ## lint, formatting, types (Python and the page's JavaScript), import floors
 

@@ -37,6 +37,8 @@ BATCH_BUCKETS = 8
 """Batches by size, likewise in powers of two."""
 DIGEST_WORDS = 5
 DIGEST_BYTES = 4 * DIGEST_WORDS
+LANES = 8
+"""Packets whose digests are computed beside each other."""
 CHECK_NAME_BYTES = 96
 """The longest username of a peer whose checks the plane answers: fragments of browsers have 4 to 8 characters."""
 COMMAND_WORDS = 128

@@ -5,6 +5,7 @@ when a packet arrives finishes its own slice first; since Linux 6.12 a thread th
 it. It gets no larger share of the core, and needs no privilege.
 """
 
+import contextlib
 import ctypes
 import os
 import platform
@@ -29,8 +30,11 @@ def name_this_thread(name: str) -> None:
 def shorten_this_slice() -> None:
     """Ask for `SLICE_NS`, where the thread is scheduled like any other; kernels before 6.12 take no notice."""
     number = _SCHED_SETATTR.get(platform.machine())
-    if sys.platform != "linux" or number is None or os.sched_getscheduler(0) != os.SCHED_OTHER:
+    if sys.platform != "linux" or number is None:
         return
-    nice = os.getpriority(os.PRIO_PROCESS, 0)  # of this thread
-    attributes = SCHED_ATTR.pack(SCHED_ATTR.size, os.SCHED_OTHER, 0, nice, 0, SLICE_NS, 0, 0)
-    ctypes.CDLL(None).syscall(number, 0, attributes, 0)
+    with contextlib.suppress(OSError):  # a sandbox may forbid to ask
+        if os.sched_getscheduler(0) != os.SCHED_OTHER:
+            return
+        nice = os.getpriority(os.PRIO_PROCESS, 0)  # of this thread
+        attributes = SCHED_ATTR.pack(SCHED_ATTR.size, os.SCHED_OTHER, 0, nice, 0, SLICE_NS, 0, 0)
+        ctypes.CDLL(None).syscall(number, 0, attributes, 0)

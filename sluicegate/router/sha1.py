@@ -18,17 +18,16 @@ from numba.extending import intrinsic
 
 from sluicegate.compiled import INTERPRETED
 from sluicegate.router.compilation import SourceCache
-from sluicegate.rtp.sealing import CONTEXT_WORDS, FUNCTIONS
+from sluicegate.router.records import DIGEST_WORDS, LANES
+from sluicegate.rtp.sealing import BLOCK_BYTES, CONTEXT_FILLED, CONTEXT_WORDS, FUNCTIONS
 
-LANES = 8
-STATE_WORDS = 5
-BLOCK_WORDS = 16
+BLOCK_WORDS = BLOCK_BYTES // 4
 
 _WORD, _ADDRESS = ir.IntType(32), ir.IntType(64)
 _VECTOR = ir.VectorType(_WORD, LANES)
 _BYTES = ir.VectorType(ir.IntType(8), 4 * LANES)
 _ORDER = ir.VectorType(_WORD, 4 * LANES)
-_SOURCES = SourceCache("sha1-", "compiled.py", "router/sha1.py")
+_SOURCES = SourceCache("sha1-", "compiled.py", "router/records.py", "router/sha1.py")
 
 
 @cache
@@ -47,13 +46,14 @@ def _compress(states: int, blocks: int) -> int:
 
 def _compress_in_turn(states: int, blocks: int) -> int:
     """The same by OpenSSL, one lane after the other, for a plane that is interpreted."""
-    lanes = np.ctypeslib.as_array((ctypes.c_uint32 * LANES * STATE_WORDS).from_address(states))
-    transform = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(FUNCTIONS["SHA1_Transform"])
+    lanes = np.ctypeslib.as_array((ctypes.c_uint32 * LANES * DIGEST_WORDS).from_address(states))
+    update = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int64, ctypes.c_size_t)(FUNCTIONS["SHA1_Update"])
     context = (ctypes.c_uint32 * CONTEXT_WORDS)()
     for lane, block in enumerate((ctypes.c_int64 * LANES).from_address(blocks)):
-        context[:STATE_WORDS] = lanes[:, lane].tolist()
-        transform(context, block)
-        lanes[:, lane] = context[:STATE_WORDS]
+        context[:DIGEST_WORDS] = lanes[:, lane].tolist()
+        context[CONTEXT_FILLED] = 0
+        update(context, block, BLOCK_BYTES)
+        lanes[:, lane] = context[:DIGEST_WORDS]
     return 0
 
 
@@ -64,7 +64,7 @@ _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int64, ctypes.c_int64)(_comp
 def _hash_blocks(typing_context, states, blocks):  # type: ignore[no-untyped-def]
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         rows = builder.inttoptr(arguments[0], _VECTOR.as_pointer())
-        places = [builder.gep(rows, [_WORD(index)]) for index in range(STATE_WORDS)]
+        places = [builder.gep(rows, [_WORD(index)]) for index in range(DIGEST_WORDS)]
         state = [builder.load(place, align=4) for place in places]
         message = _load_message(builder, builder.inttoptr(arguments[1], _ADDRESS.as_pointer()))
         for place, old, new in zip(places, state, _rounds(builder, state, message), strict=True):

@@ -34,6 +34,7 @@ from sluicegate.router.records import (
     HISTORY_ENTRY,
     IOVEC,
     LANE,
+    LANES,
     MESSAGE,
     MESSAGES,
     NAME_BYTES,
@@ -56,7 +57,6 @@ from sluicegate.router.records import (
     TURN_BUCKETS,
     UDP_SEGMENT,
 )
-from sluicegate.router.sha1 import LANES, STATE_WORDS
 from sluicegate.rtp.payload.dependency_descriptor import STRUCTURE
 from sluicegate.rtp.payload.descriptor import DESCRIPTOR
 from sluicegate.rtp.sealing import BLOCK_BYTES, CONTEXT_WORDS
@@ -200,7 +200,7 @@ def make_tables(capacities: Capacities) -> Tables:
         digest=np.zeros(DIGEST_BYTES, np.uint8),
         nonce=np.zeros(16, np.uint8),
         lanes=_records(LANES, LANE),
-        lane_states=np.zeros((STATE_WORDS, LANES), np.uint32),
+        lane_states=np.zeros((DIGEST_WORDS, LANES), np.uint32),
         lane_addresses=np.zeros(LANES, np.int64),
         lane_blocks=np.zeros((LANES, BLOCK_BYTES), np.uint8),
         structures=structures,
@@ -233,16 +233,16 @@ def make_tables(capacities: Capacities) -> Tables:
         punt_meta=np.zeros((size.punts, 2), np.int64),
     )
     tables.state[0].next_due = NEVER
+    tables.out_slots["untagged"] = NONE
     _point(tables)
     return tables
 
 
 def _point(tables: Tables) -> None:
-    """Fill in the addresses and the constant parts of the message arrays."""
+    """Fill in the addresses, and what is constant in the arrays that C functions get."""
     pointers = tables.pointers[0]
     for name in POINTERS.names or ():
         pointers[name] = getattr(tables, name).ctypes.data
-    tables.out_slots["untagged"] = NONE
     tables.lane_blocks[:, DIGEST_BYTES] = 0x80
     tables.lane_blocks[:, -2:] = tuple((8 * (BLOCK_BYTES + DIGEST_BYTES)).to_bytes(2, "big"))
     tables.controls[:, :16] = np.frombuffer(struct.pack("<Qii", 18, SOL_UDP, UDP_SEGMENT), np.uint8)

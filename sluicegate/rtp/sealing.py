@@ -38,7 +38,6 @@ _NAMES = (
     "SHA1_Init",
     "SHA1_Update",
     "SHA1_Final",
-    "SHA1_Transform",
 )
 _library = ctypes.CDLL(_binding.__file__)
 

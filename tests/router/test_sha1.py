@@ -7,7 +7,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluicegate.router.sha1 import LANES, compress_address
+from sluicegate.router.records import LANES
+from sluicegate.router.sha1 import compress_address
 from sluicegate.rtp.sealing import BLOCK_BYTES
 
 FIRST_STATE = (0x67452301, 0xEFCDAB89, 0x98BADCFE, 0x10325476, 0xC3D2E1F0)  # FIPS 180-4 §5.3.1

@@ -22,11 +22,11 @@ IOVEC_BYTES, MESSAGE_BYTES = 16, 64
 
 @kernel
 def flush(t: Tables) -> None:
-    """Send everything that is queued and empty the out arena."""
-    write_tags(t)
+    """Send everything that is queued and empty the out arena; not with a portable socket, where Python does."""
     state = t.state[0]
     if state.portable:
         return
+    write_tags(t)
     state.message_count = 0
     state.iovec_count = 0
     for index in range(state.dirty_count):

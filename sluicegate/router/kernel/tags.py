@@ -1,8 +1,8 @@
 """The tags of RTP packets under AES-CM (RFC 3711 §4.2.1), eight at a time.
 
 A packet is encrypted when it is written and gets its tag just before it leaves: until then it waits in the out arena
-with the rollover counter, which the tag covers and then replaces, behind it. Hashing several at once takes a third of
-the time that one after the other does.
+with the rollover counter, which the tag covers and then replaces, behind it. Hashing several at once takes less than
+half of the time that one after the other does ([decision 10](../../../docs/decisions/0010-tags-in-lanes.md)).
 """
 
 from typing import Any
@@ -11,8 +11,7 @@ from sluicegate.compiled import i64, kernel, u64
 from sluicegate.router.kernel.digest import hmac_sha1
 from sluicegate.router.kernel.header import copy_bytes, write_16, write_32
 from sluicegate.router.native import call
-from sluicegate.router.records import DIGEST_WORDS, NONE, SLOT_BYTES
-from sluicegate.router.sha1 import LANES
+from sluicegate.router.records import DIGEST_WORDS, LANES, NONE, SLOT_BYTES
 from sluicegate.router.tables import Tables
 from sluicegate.rtp.sealing import BLOCK_BYTES
 
