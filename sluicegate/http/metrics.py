@@ -112,13 +112,14 @@ class Metrics:
         self._rtt = self._histogram(
             "round_trip_seconds", "Round trips to clients, one figure a session each second.", RTT_BUCKETS
         )
-        self._loss = Histogram(
+        loss = Histogram(
             PREFIX + "fraction_lost",
             "Packets lost, 0 to 1, one figure a stream each second.",
             ("direction",),
             buckets=LOSS_BUCKETS,
             registry=self.registry,
         )
+        self._loss = {direction: loss.labels(direction) for direction in ("incoming", "outgoing")}
         self._rejected = Counter(
             PREFIX + "metrics_rejected",
             "Figures that no family is declared for, or sources that failed.",
@@ -154,7 +155,7 @@ class Metrics:
 
     def observe_fraction_lost(self, direction: str, fraction: float) -> None:
         """A stream's loss, 0 to 1; `direction` is `incoming` or `outgoing`."""
-        self._loss.labels(direction if direction in ("incoming", "outgoing") else OTHER).observe(fraction)
+        self._loss[direction].observe(fraction)
 
     def render(self, accept: str = "") -> tuple[bytes, str]:
         """The exposition and its content type, in the form that the scraper accepts."""

@@ -1,6 +1,12 @@
-"""What the packet plane tells the control plane, and the figures it keeps."""
+"""What the packet plane tells the control plane, and the figures it keeps.
+
+Figures are msgspec's structures: each of thousands of streams makes one every second, in a quarter of the time of a
+dataclass.
+"""
 
 from dataclasses import dataclass
+
+import msgspec
 
 from sluicegate.router.commands import SendHandle, TrackHandle
 
@@ -34,8 +40,7 @@ class ByeReceived:
 PlaneEvent = StreamStarted | LayersChanged | ByeReceived
 
 
-@dataclass(frozen=True, slots=True)
-class TransportStatistics:
+class TransportStatistics(msgspec.Struct, frozen=True):
     """Totals since the transport was added. `rtt` in seconds; rates in bits per second; None where nothing is known."""
 
     packets_received: int
@@ -49,8 +54,7 @@ class TransportStatistics:
     replays: int
 
 
-@dataclass(frozen=True, slots=True)
-class ReceiveStatistics:
+class ReceiveStatistics(msgspec.Struct, frozen=True):
     """One encoding of a track. `jitter` in seconds; `fraction_lost` 0–1 over the last report interval.
 
     `audio_level_sum` adds the RFC 6464 levels (0 loud, 127 silent) of `audio_level_count` packets.
@@ -76,8 +80,7 @@ class ReceiveStatistics:
     audio_level_count: int
 
 
-@dataclass(frozen=True, slots=True)
-class SendStatistics:
+class SendStatistics(msgspec.Struct, frozen=True):
     """One subscription. `packets_lost`, `fraction_lost`, `jitter` and `rtt` are what its receiver reports."""
 
     ssrc: int

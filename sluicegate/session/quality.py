@@ -9,6 +9,8 @@ s.
 import math
 from dataclasses import dataclass
 
+import msgspec
+
 from sluicegate.session.names import DegradationCause, QualityMetric
 
 BASE_RATING = 93.2
@@ -41,8 +43,7 @@ THRESHOLDS: dict[QualityMetric, Threshold] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class PathFigures:
+class PathFigures(msgspec.Struct, frozen=True):
     """What a stream went through: loss 0–1, times in seconds; `delivered`: its bitrate over what it should be."""
 
     loss: float = 0.0

@@ -2,8 +2,10 @@
 
 import secrets
 from collections import deque
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec.structs import replace
 
 from sluicegate.cluster.bus import ProcessBus, ProcessWatcher
 from sluicegate.cluster.registry import ProcessRegistry
