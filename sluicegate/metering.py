@@ -46,7 +46,7 @@ class Meter:
     def load(self, now: float) -> float | None:
         """How busy the busiest plane was lately, 0–1; None where that was not measured again.
 
-        A plane that keeps up with sound by holding video back is full, however much time that has left it.
+        A plane that drops video to keep up with sound is full, however much time that has left it.
         """
         load = self._load.read(now)
         if load is None:

@@ -133,8 +133,9 @@ class LoopDriver:
             self._timer.cancel()
             self._timer = None
         state = self._plane.tables.state[0]
-        if state.next_due < NEVER and self._loop is not None:
-            wait = max(int(state.next_due) - int(state.now), 0) / 1e6
+        waiting = state.waiting_head != state.waiting_tail
+        if (waiting or state.next_due < NEVER) and self._loop is not None:
+            wait = 0.0 if waiting else max(int(state.next_due) - int(state.now), 0) / 1e6
             self._timer = self._loop.call_later(wait, self._turn)
 
     def _move(self) -> None:

@@ -26,6 +26,8 @@ ARRIVALS = 1024
 """Transport-wide sequence numbers remembered for feedback, each way."""
 BATCH = 64
 """Datagrams of one recvmmsg: more add latency for the first, fewer cost system calls."""
+ROUNDS = 4
+"""Batches of one turn before timers and commands are looked at again."""
 NAME_BYTES = 28
 """sizeof(struct sockaddr_in6)."""
 CNAME_BYTES = 32
@@ -93,7 +95,7 @@ RECEIVE_STREAM = _record(
     *("level_sum", "level_count"),
     # repair
     *("nack", "pli", "fir", "missing", "missing_from", "nacks", "plis", "retransmissions", "fir_sequence"),
-    *("key_frame_wanted", "key_frame_asked_at"),
+    *("key_frame_wanted", "key_frame_asked_at", "key_frame_waiting", "given_up_at"),
     # the publisher's clock
     *("report_known", "report_ntp", "report_rtp", "report_arrival", "report_middle"),
     *("next_of_transport", "previous_of_transport"),
@@ -185,13 +187,18 @@ STATE = _record(
     *("socket", "wake_down", "wake_up", "gso", "portable"),
     *("stop", "upward", "streams_high", "transports_high", "tracks_high"),
     *("crowded", "taken", "load_at", "load_turn_us"),
-    *("emptied_at", "ended_at", "late_since", "overrun"),
+    *("behind", "waiting_head", "waiting_tail"),
 )
 """The plane's scalars: the batch's time, microseconds from monotonic to NTP time, when a timer is next due, the serial
 of the next arena slot, how much of the out arena, the dirty list and the message arrays is filled, how many packets
 wait for their tag, the file descriptors; whether the core is nearly full, how many datagrams the last turn took, and
-since when `turn_us` was what, by which that is judged; when the socket was last emptied, when the last turn ended,
-since when, 0 for not, batches have come too late, and whether video is held back for that."""
+since when `turn_us` was what, by which that is judged; whether video has to wait, and how much of it has ever ceased to
+and begun to."""
+
+WAITING_ENTRY = _record("receive", "since")
+"""A packet that waits to be forwarded: its stream, NONE once that has ended, and since when."""
+WAITING = 8192
+"""Packets that may wait, a power of two: what 44 videos of 1.5 Mbps send in a second."""
 
 POINTERS = _record(
     *("arena", "arena_names", "receive_messages", "out", "names", "send_messages", "iovecs", "controls"),

@@ -56,6 +56,8 @@ from sluicegate.router.records import (
     TRANSPORT,
     TURN_BUCKETS,
     UDP_SEGMENT,
+    WAITING,
+    WAITING_ENTRY,
 )
 from sluicegate.rtp.payload.dependency_descriptor import STRUCTURE
 from sluicegate.rtp.payload.descriptor import DESCRIPTOR
@@ -119,6 +121,9 @@ class Tables(NamedTuple):
     structures: Any
     packets: Any
     descriptors: Any
+    packet_words: Any
+    descriptor_words: Any
+    waiting: Any
     arena: Any
     arena_names: Any
     receive_messages: Any
@@ -166,6 +171,8 @@ def make_tables(capacities: Capacities) -> Tables:
     receive_streams = _records(size.receive_streams, RECEIVE_STREAM)
     send_streams = _records(size.send_streams, SEND_STREAM)
     structures = _records(size.receive_streams, STRUCTURE)
+    packets = _records(BATCH + WAITING, PACKET)  # of a batch, and of those that wait
+    descriptors = _records(BATCH + WAITING, DESCRIPTOR)
     tables = Tables(
         state=_records(1, STATE),
         native=native_table(),
@@ -204,8 +211,11 @@ def make_tables(capacities: Capacities) -> Tables:
         lane_addresses=np.zeros(LANES, np.int64),
         lane_blocks=np.zeros((LANES, BLOCK_BYTES), np.uint8),
         structures=structures,
-        packets=_records(BATCH, PACKET),
-        descriptors=_records(BATCH, DESCRIPTOR),
+        packets=packets,
+        descriptors=descriptors,
+        packet_words=_words(packets),
+        descriptor_words=_words(descriptors),
+        waiting=_records(WAITING, WAITING_ENTRY),
         arena=np.zeros((size.arena_slots, SLOT_BYTES), np.uint8),
         arena_names=np.zeros((BATCH, NAME_BYTES + 4), np.uint8),
         receive_messages=_records(BATCH, MESSAGE),

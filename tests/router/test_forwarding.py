@@ -136,27 +136,6 @@ def test_to_resume_what_is_not_paused_changes_nothing(bench, what):
     assert numbers(call(vp8(2))) == [1001]
 
 
-def test_a_plane_that_is_behind_sends_sound_alone(bench):
-    """Until it has caught up; pictures then go on with a key frame, and without a gap in their numbers."""
-    publisher, subscriber = bench.peer(), bench.peer()
-    bench.subscribe(subscriber, bench.publish(publisher, video()), sending(), sequence_number=1000)
-    bench.subscribe(subscriber, bench.publish(publisher, audio()), listening(8000), sequence_number=2000)
-
-    def both(number, **changes):
-        output = bench.receive(publisher, vp8(number, **changes), opus(number))[subscriber.transport]
-        return [(packet.ssrc, packet.sequence_number) for packet in output.packets]
-
-    assert both(0, key=True) == [(7000, 1000), (8000, 2000)]
-    bench.state.overrun = 1
-    assert both(1) == [(8000, 2001)]
-    assert both(2) == [(8000, 2002)]
-    assert bench.drops() == {"overrun": 2}
-    bench.state.overrun = 0
-    assert both(3) == [(8000, 2003)], "what follows on what was not sent cannot be decoded"
-    assert any(isinstance(packet, Pli) for _, packet in bench.advance(1.0)[publisher.transport])
-    assert both(4, key=True) == [(7000, 1001), (8000, 2004)]
-
-
 def test_a_paused_track_pauses_everybody(bench):
     call = Call(bench)
     other = bench.peer()

@@ -88,7 +88,7 @@ def sent(bench: Bench, publisher: Peer, subscriber: Peer, packet: RtpPacket) -> 
 @example(ciphers=[SrtpProfile.AES128_CM_SHA1_80] * 17, payloads=[1100, 1100, 1100, 700])
 @example(ciphers=[SrtpProfile.AES128_CM_SHA1_80] * 9, payloads=[1100])
 @example(ciphers=[SrtpProfile.AES128_CM_SHA1_80] * 7, payloads=[39, 40, 47, 48])  # about the end of a SHA-1 block
-@settings(max_examples=30)
+@settings(max_examples=15)
 def test_tags_are_written_together(ciphers, payloads):
     """Eight packets beside each other, some longer, the last too few, and others between that need no tag."""
     with Bench() as bench:

@@ -18,6 +18,7 @@ from sluicegate.router.kernel.subscriptions import (
     remove_subscription,
     wait_for_key_frames,
 )
+from sluicegate.router.kernel.waiting import forget_waiting
 from sluicegate.router.native import fence
 from sluicegate.router.records import HISTORY, MAX_ENCODINGS, NAME_BYTES, NEVER, NONE
 from sluicegate.router.tables import COMMAND_RING, Tables
@@ -300,6 +301,7 @@ def remove_receive_stream(t: Tables, handle: int) -> None:
         transport.first_receive = stream.next_of_transport
     if stream.next_of_transport >= 0:
         t.receive_streams[stream.next_of_transport].previous_of_transport = stream.previous_of_transport
+    forget_waiting(t, handle)
     stream.in_use = 0
     t.nack_due[handle] = NEVER
 

@@ -65,10 +65,6 @@ def forward(t: Tables, receive: int, first: int, end: int) -> None:
     if track.paused:
         counters.drop_paused += end - first
         return
-    if t.state[0].overrun and stream.kind == MediaKind.VIDEO:
-        counters.drop_overrun += end - first
-        interrupt(t, track, receive)
-        return
     handle = track.first_send
     ahead = look_ahead(t, look_ahead(t, handle))
     while handle >= 0:
@@ -87,14 +83,10 @@ def forward(t: Tables, receive: int, first: int, end: int) -> None:
 
 
 @kernel
-def interrupt(t: Tables, track: Any, receive: int) -> None:
-    """Have the subscriptions of a track that get this stream of it go on with a key frame."""
-    handle = track.first_send
-    while handle >= 0:
-        send = t.send_streams[handle]
-        if send.receive == receive:
-            send.synchronised = 0
-        handle = send.next_of_track
+def miss_key_frame(t: Tables, receive: int, stream: Any) -> None:
+    """A subscription cannot go on without a key frame: there may be one among the packets that wait."""
+    if stream.key_frame_waiting <= t.state[0].waiting_head:
+        want_key_frame(t, receive)
 
 
 @kernel
@@ -169,7 +161,7 @@ def admit(t: Tables, handle: int, send: Any, receive: int, stream: Any, packet: 
             counters.drop_late += 1
             return NONE
         if stream.kind == MediaKind.VIDEO and not descriptor.key_frame:
-            want_key_frame(t, receive)
+            miss_key_frame(t, receive, stream)
             counters.drop_waiting_key_frame += 1
             return NONE
         synchronise(send, stream, packet, descriptor)
@@ -193,7 +185,7 @@ def admit(t: Tables, handle: int, send: Any, receive: int, stream: Any, packet: 
     if stream.kind == MediaKind.VIDEO:
         verdict = filter_layers(send, descriptor)
         if verdict == WAIT_FOR_KEY_FRAME:
-            want_key_frame(t, receive)
+            miss_key_frame(t, receive, stream)
         if verdict != PASS:
             counters.drop_layer += 1
             skip(t.sent[handle], send, stream, packet.sequence)

@@ -13,15 +13,14 @@ from sluicegate.router.kernel.reports import report, send_transport_feedback
 from sluicegate.router.kernel.rings import wake_loop
 from sluicegate.router.kernel.subscriptions import check_track
 from sluicegate.router.kernel.tags import write_tags
+from sluicegate.router.kernel.waiting import can_wait, drop_late, has_waiting, hold, work_off
 from sluicegate.router.native import call, fence
-from sluicegate.router.records import BATCH, NEVER, NONE, SLOT_BYTES
+from sluicegate.router.records import BATCH, NEVER, NONE, ROUNDS, SLOT_BYTES
 from sluicegate.router.tables import COMMAND_RING, Tables
 
 CLOCK_MONOTONIC = 1
 MSG_DONTWAIT, MSG_TRUNC = 0x40, 0x20
 POLLIN = 1
-ROUNDS = 4
-"""Batches of one turn before timers and commands are looked at again."""
 TIMER_SPACING_US = 5_000
 """Timers are looked through no more often than this."""
 REPORT_EARLY_US = 50_000
@@ -34,10 +33,6 @@ CROWDED_PERCENT, RELAXED_PERCENT = 80, 60
 than the second. Lower: a millisecond is added where there is time to spare. Higher: too late to help."""
 FULLER_BATCH_MS = 1
 """Higher: fuller batches still, and more delay for each packet."""
-BEHIND_US, LATE_US = 200_000, 100_000
-"""A batch that may have waited for the first is late; all of them for the second, and video is held back. Lower: what
-would soon be worked off costs pictures (half of either did at 72 % of a core). Higher: sound is later than the 300 ms
-that a conversation bears before it is preferred."""
 
 
 @kernel
@@ -94,10 +89,13 @@ def process(t: Tables, count: int) -> None:
             continue
         counters.packets_in += 1
         describe(t, stream, t.packets[run_end], t.descriptors[run_end])
+        if state.behind and can_wait(t, stream):
+            hold(t, stream, run_end)
+            continue
         if stream != run_of or t.descriptors[run_end].key_frame:
             forward(t, run_of, run_first, run_end)
             run_of, run_first = stream, run_end
-            if t.descriptors[run_end].key_frame and not state.overrun:
+            if t.descriptors[run_end].key_frame:
                 t.receive_streams[stream].key_frame_wanted = 0
         run_end += 1
     forward(t, run_of, run_first, run_end)
@@ -160,38 +158,24 @@ def advance(t: Tables) -> None:
 
 @kernel
 def take(t: Tables) -> None:
-    """Handle what has arrived, in at most `ROUNDS` batches."""
+    """Handle what has arrived, in at most `ROUNDS` batches, and some of the video that waits.
+
+    While there is more to read, video waits, and so does all video behind it.
+    """
     state = t.state[0]
-    for _ in range(ROUNDS):
+    drop_late(t)
+    for index in range(ROUNDS):
         count = receive(t)
-        judge_backlog(t, count)
+        state.behind = count == BATCH or has_waiting(t)
         state.taken += count
         if count:
             process(t, count)
-            flush(t)
-        if count < BATCH:
+        if count < BATCH or index == ROUNDS - 1:
+            work_off(t)
+        flush(t)
+        if count < BATCH and not has_waiting(t):
             break
         state.now = read_clock(t)
-
-
-@kernel
-def judge_backlog(t: Tables, count: int) -> None:
-    """See how long the `count` datagrams just received may have waited: since the socket was last emptied, time asleep
-    not counted.
-
-    They wait in line, sound behind video. So where that was too long for a while, video is not sent on until a batch
-    comes in time. A machine that stood still for a moment makes what piled up late as well, but that is worked off
-    soon.
-    """
-    state = t.state[0]
-    late = count > 0 and state.now - state.emptied_at > BEHIND_US
-    if not late:
-        state.late_since = 0
-    elif state.late_since == 0:
-        state.late_since = state.now
-    state.overrun = late and state.now - state.late_since > LATE_US
-    if count < BATCH:
-        state.emptied_at = state.now
 
 
 @kernel
@@ -200,18 +184,15 @@ def turn(t: Tables, readable: int) -> None:
     state = t.state[0]
     state.now = read_clock(t)
     began = state.now
-    state.emptied_at += began - state.ended_at
     state.taken = 0
-    if readable:
+    late = has_waiting(t)
+    if readable or late:
         take(t)
-    else:
-        judge_backlog(t, 0)
     advance(t)
-    state.ended_at = read_clock(t)
     counters = t.counters[0]
     counters.turns += 1
-    if state.taken:
-        spent = state.ended_at - began
+    if state.taken or late:
+        spent = read_clock(t) - began
         counters.turn_us += spent
         counters.longest_turn_us = max(counters.longest_turn_us, spent)
         t.turn_buckets[bucket(spent, len(t.turn_buckets))] += 1
@@ -244,7 +225,7 @@ def run(t: Tables) -> None:
     t.poll[0] = state.socket | (POLLIN << 32)
     t.poll[1] = state.wake_down | (POLLIN << 32)
     while state.stop == 0:
-        wait = min((state.next_due - state.now + 999) // 1000, LONGEST_SLEEP_MS)
+        wait = 0 if has_waiting(t) else min((state.next_due - state.now + 999) // 1000, LONGEST_SLEEP_MS)
         ready = call(t.native[0].poll, t.pointers[0].poll, 2, max(wait, 0), 0, 0)
         if ready > 0 and (t.poll[1] >> 48) & POLLIN:
             call(t.native[0].read, state.wake_down, t.pointers[0].scratch, 8, 0, 0)
@@ -252,7 +233,7 @@ def run(t: Tables) -> None:
             fence()
         readable = i64(ready > 0 and (t.poll[0] >> 48) != 0)
         judge_load(t)
-        if state.crowded and state.taken < BATCH:
+        if state.crowded and state.taken < BATCH and not has_waiting(t):
             call(t.native[0].poll, t.pointers[0].poll, 0, FULLER_BATCH_MS, 0, 0)
             readable = 1
         turn(t, readable)
