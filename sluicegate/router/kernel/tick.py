@@ -3,6 +3,7 @@ the GIL."""
 
 from sluicegate.compiled import i64, kernel
 from sluicegate.router.kernel.apply import drain_commands
+from sluicegate.router.kernel.clock import read_clock
 from sluicegate.router.kernel.egress import flush
 from sluicegate.router.kernel.feedback import receive_rtcp
 from sluicegate.router.kernel.forward import forward
@@ -18,7 +19,6 @@ from sluicegate.router.native import call, fence
 from sluicegate.router.records import BATCH, NEVER, NONE, ROUNDS, SLOT_BYTES
 from sluicegate.router.tables import COMMAND_RING, Tables
 
-CLOCK_MONOTONIC = 1
 MSG_DONTWAIT, MSG_TRUNC = 0x40, 0x20
 POLLIN = 1
 TIMER_SPACING_US = 5_000
@@ -33,13 +33,6 @@ CROWDED_PERCENT, RELAXED_PERCENT = 80, 60
 than the second. Lower: a millisecond is added where there is time to spare. Higher: too late to help."""
 FULLER_BATCH_MS = 1
 """Higher: fuller batches still, and more delay for each packet."""
-
-
-@kernel
-def read_clock(t: Tables) -> int:
-    """Monotonic microseconds."""
-    call(t.native[0].clock_gettime, CLOCK_MONOTONIC, t.pointers[0].time, 0, 0, 0)
-    return i64(t.time[0] * 1_000_000 + t.time[1] // 1000)
 
 
 @kernel

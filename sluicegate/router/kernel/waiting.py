@@ -9,6 +9,7 @@ that late help nobody, and those behind them would only be later.
 from typing import Any
 
 from sluicegate.compiled import i64, kernel
+from sluicegate.router.kernel.clock import read_clock
 from sluicegate.router.kernel.forward import forward
 from sluicegate.router.kernel.repair import want_key_frame
 from sluicegate.router.records import BATCH, NONE, ROUNDS, WAITING
@@ -17,6 +18,10 @@ from sluicegate.rtp.names import MediaKind
 
 LONGEST_WAIT_US = 500_000
 """Lower: a burst that would soon be worked off, as when everybody joins at once, costs pictures. Higher: later ones."""
+PORTION_US = 5_000
+"""Lower: less is sent together. Higher: sound waits longer where packets have many receivers, or others the core."""
+LONGEST_RUN = 8
+"""Packets after which the clock is looked at; a frame of 1.5 Mbps has six."""
 
 
 @kernel
@@ -53,14 +58,15 @@ def hold(t: Tables, receive: int, index: int) -> None:
 
 @kernel
 def work_off(t: Tables) -> None:
-    """Forward the next that wait, as many as come in a batch."""
+    """Forward the next that wait: as many as come in a batch, but no more when that has taken its time."""
     state = t.state[0]
     end = min(state.waiting_tail, state.waiting_head + BATCH)
-    while state.waiting_head < end:
+    enough = read_clock(t) + PORTION_US
+    while state.waiting_head < end and read_clock(t) < enough:
         first = state.waiting_head & (WAITING - 1)
         receive = t.waiting[first].receive
         count = 1
-        while state.waiting_head + count < end and follows(t, first + count, receive):
+        while count < LONGEST_RUN and state.waiting_head + count < end and follows(t, first + count, receive):
             count += 1
         state.waiting_head += count
         if receive != NONE:
