@@ -26,7 +26,7 @@ CLIENT = """
     if (!answer.ok) throw new Error(`${method} ${path}: ${text}`);
     return text ? JSON.parse(text) : null;
   };
-  const join = async (channel, user, direction, { narrow }) => {
+  const join = async (channel, user, direction, { narrow = (all) => all } = {}) => {
     const session = await call("POST", "/sessions", { type: "video", channel_id: channel, user_id: user });
     const device = await Device.factory();
     await device.load({ routerRtpCapabilities: narrow(session.rtp_capabilities) });

@@ -3,6 +3,8 @@ role."""
 
 import asyncio
 import itertools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import aioice
@@ -20,6 +22,15 @@ from tests.support.rtc_client import candidate_address
 from tests.support.server import ServerProcess
 
 PATIENCE = 30.0
+
+
+@asynccontextmanager
+async def two_people(server: ServerProcess, channel: str) -> AsyncIterator[tuple[AiortcClient, AiortcClient]]:
+    async with (
+        AiortcClient.joined(server.url, channel, "alice") as alice,
+        AiortcClient.joined(server.url, channel, "bob") as bob,
+    ):
+        yield alice, bob
 
 
 async def goes_on(meter: Meter, frames: int) -> None:
@@ -46,10 +57,7 @@ async def test_numbers_timestamps_and_rollovers_wrap(
     near_the_end = itertools.count(2**32 - 60_000)
     monkeypatch.setattr(aiortc.rtcrtpsender, "random_sequence_number", lambda: 65_490)
     monkeypatch.setattr(aiortc.rtcrtpsender, "random32", lambda: next(near_the_end))
-    async with (
-        AiortcClient.joined(server.url, channel, "alice") as alice,
-        AiortcClient.joined(server.url, channel, "bob") as bob,
-    ):
+    async with two_people(server, channel) as (alice, bob):
         voice, picture = await publish_both(alice, bob)
         await goes_on(voice, 200)
         await goes_on(picture, 60)
@@ -60,10 +68,7 @@ async def test_numbers_timestamps_and_rollovers_wrap(
 
 async def test_another_ssrc(server: ServerProcess, channel: str) -> None:
     """The stack sends under a new SSRC without a word of signalling: MID tells whose it is."""
-    async with (
-        AiortcClient.joined(server.url, channel, "alice") as alice,
-        AiortcClient.joined(server.url, channel, "bob") as bob,
-    ):
+    async with two_people(server, channel) as (alice, bob):
         voice, picture = await publish_both(alice, bob)
         await goes_on(voice, 50)
         await goes_on(picture, 20)
@@ -77,10 +82,7 @@ async def test_another_ssrc(server: ServerProcess, channel: str) -> None:
 
 async def test_remb_both_ways(server: ServerProcess, channel: str) -> None:
     """aiortc knows no transport-cc: it tells the server what it can receive, and is told the same."""
-    async with (
-        AiortcClient.joined(server.url, channel, "alice") as alice,
-        AiortcClient.joined(server.url, channel, "bob") as bob,
-    ):
+    async with two_people(server, channel) as (alice, bob):
         told: list[int] = []
         _, picture = await publish_both(alice, bob)
         for sender in alice._senders:

@@ -1,7 +1,6 @@
 """Layers inside one stream, in every way that Chromium can send them: a viewer prefers some, and can always go on.
 
-One page, of the product's origin, publishes its camera to the server and subscribes to it, with the product's bundle of
-mediasoup-client. How fast the machine encodes does not matter: rates are pictures decoded for frames encoded.
+One page publishes its camera and views it. How fast the machine encodes does not matter: rates are pictures decoded for frames encoded.
 """
 
 import asyncio
@@ -10,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.interop.loop import open_client
 from tests.interop.room import PATIENCE
 from tests.support.api import Api
 from tests.support.browser import browsers
@@ -19,49 +19,15 @@ from tests.support.server import ServerProcess
 # (the element that shows what came back) and `counts()` behind.
 LOOP = """
 (async (channel, codec, scalabilityMode) => {
-  const { Device } = await import("/web/vendor/mediasoup-client.js");
-  const call = async (method, path, body) => {
-    const headers = { "Content-Type": "application/json" };
-    const answer = await fetch(path, { method, headers, body: JSON.stringify(body) });
-    const text = await answer.text();
-    if (!answer.ok) throw new Error(`${method} ${path}: ${text}`);
-    return text ? JSON.parse(text) : null;
-  };
-  const device = await Device.factory();
-  const open = async (user, direction) => {
-    const session = await call("POST", "/sessions", { type: "video", channel_id: channel, user_id: user });
-    if (!device.loaded) await device.load({ routerRtpCapabilities: session.rtp_capabilities });
-    const transport = device[direction]({
-      id: session.session_id,
-      iceParameters: session.ice_parameters,
-      iceCandidates: session.ice_candidates,
-      dtlsParameters: session.dtls_parameters,
-      iceServers: session.ice_servers,
-    });
-    transport.on("connect", ({ dtlsParameters }, done, failed) => {
-      call("POST", `/sessions/${transport.id}/connect`, { dtls_parameters: dtlsParameters }).then(done, failed);
-    });
-    transport.on("produce", ({ kind, rtpParameters }, done, failed) => {
-      const body = { kind, rtp_parameters: rtpParameters };
-      call("POST", `/sessions/${transport.id}/publish`, body).then(({ track_id: id }) => done({ id }), failed);
-    });
-    return transport;
-  };
-  const [out, back] = [await open("ada", "createSendTransport"), await open("ben", "createRecvTransport")];
+  const [out, back] = [await client.join(channel, "ada", "send"), await client.join(channel, "ben", "recv")];
   const camera = await navigator.mediaDevices.getUserMedia({ video: { width: 1280, height: 720 } });
-  const producer = await out.produce({
+  const producer = await out.transport.produce({
     track: camera.getVideoTracks()[0],
     encodings: [{ scalabilityMode, maxBitrate: 1_500_000 }],
-    codec: device.sendRtpCapabilities.codecs.find(({ mimeType }) => mimeType.toLowerCase() === `video/${codec}`),
+    codec: client.choose(out, ({ mimeType }) => mimeType.toLowerCase() === `video/${codec}`),
   });
-  const wanted = { track_id: producer.id, rtp_capabilities: device.recvRtpCapabilities, paused: true };
-  const answer = await call("POST", `/sessions/${back.id}/subscribe`, wanted);
-  const { subscription_id: id, kind, rtp_parameters: rtpParameters } = answer;
-  const consumer = await back.consume({ id, producerId: producer.id, kind, rtpParameters });
-  window.picture = Object.assign(document.createElement("video"), { muted: true, autoplay: true });
-  picture.srcObject = new MediaStream([consumer.track]);
-  document.body.append(picture);
-  await call("PATCH", `/sessions/${back.id}/subscriptions/${id}`, { paused: false });
+  const consumer = await client.subscribe(back, producer.id);
+  window.picture = client.show(consumer.track);
   window.counts = async () => {
     const [sent, received] = await Promise.all([producer.getStats(), consumer.getStats()]);
     const outbound = [...sent.values()].find(({ type }) => type === "outbound-rtp");
@@ -69,7 +35,7 @@ LOOP = """
     const { framesDecoded: decoded = 0, pliCount: asked = 0 } = inbound ?? {};
     return { encoded: outbound.framesEncoded, mode: outbound.scalabilityMode, decoded, asked };
   };
-  return { session: back.id, subscription: id };
+  return { session: back.transport.id, subscription: consumer.id };
 })
 """
 HAS_CODEC = """
@@ -140,8 +106,7 @@ async def test_a_viewer_goes_down_and_up_and_is_never_stuck(
     codec: str, mode: str, spatial: int, temporal: int, server: ServerProcess, channel: str
 ) -> None:
     async with browsers() as open_window, Api(server.url) as api:
-        window = await open_window("chromium")
-        await window.goto(server.url)
+        window = await open_client(open_window, server)
         assert await window.evaluate(f"{HAS_CODEC}('{codec}')"), f"Debian's Chromium has {codec}"
         viewer = Viewer(window, api, **await window.evaluate(f"({LOOP})('{channel}', '{codec}', '{mode}')"))
         # Without layers of size the browser begins with a small picture, and takes its time to enlarge it.
