@@ -35,8 +35,8 @@ class SourceCache:
 
     @cached_property
     def folder(self) -> Path:
-        """Below `NUMBA_CACHE_DIR`, or the user's cache folder."""
-        digest = hashlib.sha256(f"{numba.__version__} {numba.config.BOUNDSCHECK}".encode())
+        """Below `NUMBA_CACHE_DIR`, or the user's cache folder; one for each copy of the package, as numba has it."""
+        digest = hashlib.sha256(f"{numba.__version__} {numba.config.BOUNDSCHECK} {PACKAGE}".encode())
         for source in self._sources:
             path = PACKAGE / source
             for file in [path] if path.is_file() else sorted(path.rglob("*.py")):
