@@ -105,8 +105,15 @@ class ApiServer:
     async def _publish(self, member: Member, peer: Peer, session_id: str, kind: MediaKind) -> Published:
         ssrc = new_ssrc()
         mid = str(len(peer.sends))
+        media = self._scenario.media
         described = rtp_parameters(
-            kind, self._scenario.media.feedback, mid=mid, ssrc=ssrc, rtx_ssrc=new_ssrc(), cname=member.name
+            kind,
+            media.feedback,
+            mid=mid,
+            ssrc=ssrc,
+            rtx_ssrc=new_ssrc(),
+            cname=member.name,
+            video_bitrate_bps=media.video_bitrate_bps,
         )
         answer = await self._call(
             "POST", f"/sessions/{session_id}/publish", {"kind": kind.name.lower(), "rtp_parameters": described}

@@ -32,7 +32,8 @@ class TrackEncoding:
 
 @dataclass(frozen=True, slots=True)
 class TrackMedia:
-    """What a publisher sends for one track. `payload_types` lists its media formats (RTX apart) in order."""
+    """What a publisher sends for one track. `payload_types` lists its media formats (RTX apart) in order; more than
+    `limit_bps`, retransmissions included, is dropped, beyond a second's worth at once."""
 
     kind: MediaKind
     codec: Codec
@@ -47,6 +48,7 @@ class TrackMedia:
     fir: bool = False
     transport_cc: bool = False
     remb: bool = False
+    limit_bps: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -162,6 +162,7 @@ def _encode_track(command: cmd.AddTrack, streams: Sequence[int]) -> Iterable[lis
         paused=command.paused,
         encodings=len(streams),
         first_send=NONE,
+        police_rate=0 if media.limit_bps is None else max(media.limit_bps // 8, 1),
         receive=[*streams, *[NONE] * (MAX_ENCODINGS - len(streams))],
     )
     yield words(apply.ADD_TRACK, command.track, *row)

@@ -104,6 +104,7 @@ RECEIVE_STREAM = _record(
 
 TRACK = _record(
     *("in_use", "transport", "kind", "codec", "paused", "encodings", "first_send"),
+    *("police_rate", "police_at", "police_budget"),
     receive=MAX_ENCODINGS,
 )
 

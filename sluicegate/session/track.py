@@ -14,6 +14,14 @@ from sluicegate.session.names import Kind, PresetName, Source, SubscriptionType
 from sluicegate.session.presets import EncodingShape, advise
 from sluicegate.session.views import EncodingAdvice
 
+UNDECLARED_BPS = {MediaKind.AUDIO: 510_000, MediaKind.VIDEO: 10_000_000}
+"""What a publisher may send without having declared it: the most that Opus has (RFC 6716 §2), a screen in 4K."""
+LEAST_BPS = {MediaKind.AUDIO: 128_000, MediaKind.VIDEO: 400_000}
+"""Whoever declares less may send this: headers and key frames weigh more there, and it hurts nobody."""
+TOLERANCE = 1.5
+"""Encoders overshoot, and headers, probes and retransmissions come on top. Lower: pictures break on a bad network.
+Higher: with the second's worth that may come at once, a flood of a few seconds passes twice what was declared."""
+
 _KINDS = {MediaKind.AUDIO: Kind.AUDIO, MediaKind.VIDEO: Kind.VIDEO}
 
 
@@ -135,7 +143,16 @@ def track_media(published: PublishedMedia, order: tuple[int, ...]) -> TrackMedia
         fir=published.fir,
         transport_cc=published.transport_cc,
         remb=published.remb,
+        limit_bps=_limit(published),
     )
+
+
+def _limit(published: PublishedMedia) -> int:
+    """The most that the plane takes of a track: so much more than its encodings' `maxBitrate` together, where all say
+    one."""
+    said = [encoding.max_bitrate for encoding in published.parameters.encodings]
+    declared = sum(int(one) for one in said if one) if all(said) else UNDECLARED_BPS[published.kind]
+    return int(TOLERANCE * max(declared, LEAST_BPS[published.kind]))
 
 
 def media_ssrcs(media: TrackMedia) -> set[int]:

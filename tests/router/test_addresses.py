@@ -8,6 +8,7 @@ from sluicegate.router import commands as cmd
 from sluicegate.router.encoding import address_key
 from sluicegate.router.kernel.strays import MAX_STREAMS
 from sluicegate.rtp.srtp import SrtpProfile
+from tests.support import payloads
 from tests.support.rtcp_packet import ReceiverReport
 
 from .harness import Bench, sending, video, vp8
@@ -279,11 +280,44 @@ def test_a_flood_of_one_peer_is_policed_and_others_are_not_touched(bench, call):
     publisher, subscriber, _ = call
     flooder = bench.peer()
     junk = flooder.protect(vp8(1, ssrc=9).serialize())
-    for _ in range(170):
+    for _ in range(90):
         bench.turn([(junk, flooder.address)] * 64)
-    assert bench.drops()["policed"] == 170 * 64 - 10_000
+    assert bench.drops()["policed"] == 90 * 64 - 5_000
     assert len(bench.receive(publisher, vp8(1, key=True))[subscriber.transport].rtp) == 1
     bench.advance(0.1)
     before = bench.drops()["policed"]
     bench.turn([(junk, flooder.address)])
     assert bench.drops()["policed"] == before, "100 ms later there is room again"
+
+
+def test_a_track_is_policed_by_its_bytes_and_the_publishers_other_track_is_not_touched(bench):
+    publisher, subscriber = bench.peer(), bench.peer()
+    flooding = bench.publish(publisher, replace(video(), limit_bps=80_000))  # 10,000 bytes a second
+    bench.subscribe(subscriber, flooding, sending())
+    other = replace(video(), encodings=(cmd.TrackEncoding(5000, None),), mid="other", limit_bps=80_000)
+    bench.publish(publisher, other)
+    big = bytes(1000 - 12 - 10 - 10)
+
+    def taken(first, count, **fields):
+        before = bench.drops().get("policed", 0)
+        bench.receive(publisher, *(vp8(first + index, **fields) for index in range(count)))
+        return count - (bench.drops().get("policed", 0) - before)
+
+    assert 9 <= taken(1, 30, payload=big) <= 10, "a second's worth at once"
+    assert taken(1, 20, ssrc=5000) == 20
+    bench.advance(0.5)
+    assert 4 <= taken(31, 30, payload=big) <= 6, "half a second later, half of that"
+    bench.advance(10)
+    assert 9 <= taken(61, 30, payload=big) <= 10, "it saves up no more than a second"
+
+
+def test_a_short_packet_counts_for_a_hundred_bytes_and_rtx_like_media(bench):
+    publisher = bench.peer()
+    bench.publish(publisher, replace(video(), limit_bps=8_000))  # 1,000 bytes a second
+    bench.receive(publisher, *(vp8(number, key=number == 1) for number in range(1, 21)))
+    assert bench.drops()["policed"] == 10
+    for number, policed in ((1, 11), (2, 11)):
+        repeated = payloads.rtx(vp8(11), ssrc=2000, payload_type=97, sequence_number=number)
+        bench.receive(publisher, repeated)
+        assert bench.drops()["policed"] == policed
+        bench.advance(1.0)

@@ -46,6 +46,26 @@ async def test_encodings_come_back_in_the_order_of_the_request_and_go_to_the_pla
     assert [encoding.ssrc for encoding in added(node).media.encodings] == [10, 30]
 
 
+async def test_the_plane_takes_half_as_much_again_as_was_declared() -> None:
+    node = Node()
+    session_id = (await node.join(ANN)).session_id
+
+    async def limit(described: dict[str, Any] | None) -> int | None:
+        track = await (node.film(ANN, session_id, described) if described else node.speak(ANN, session_id))
+        result = added(node).media.limit_bps
+        await node.service.unpublish(ANN, session_id, track.track_id)
+        return result
+
+    assert await limit(video(encodings=[{"ssrc": 10, "maxBitrate": 2_000_000}])) == 3_000_000
+    both = [{"ssrc": 10, "maxBitrate": 1_000_000}, {"ssrc": 20, "maxBitrate": 3_000_000.5}]
+    assert await limit(video(encodings=both)) == 6_000_000
+    # What one of them will send is not known, or nothing is.
+    assert await limit(video(encodings=[{"ssrc": 10, "maxBitrate": 1_000_000}, {"ssrc": 20}])) == 15_000_000
+    assert await limit(None) == 765_000
+    # Little is not taken at its word.
+    assert await limit(video(encodings=[{"ssrc": 10, "maxBitrate": 1}])) == 600_000
+
+
 async def test_an_audio_session_carries_audio_only() -> None:
     node = Node()
     session_id = (await node.join(ANN, SessionType.AUDIO)).session_id

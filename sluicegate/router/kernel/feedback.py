@@ -8,7 +8,7 @@ from typing import Any
 
 from sluicegate.compiled import i64, kernel
 from sluicegate.router.kernel.header import read_16, read_32
-from sluicegate.router.kernel.ingress import SRTCP_MINIMUM, police, unprotect
+from sluicegate.router.kernel.ingress import POLICE_PACKETS, SRTCP_MINIMUM, police, unprotect
 from sluicegate.router.kernel.maps import stream_slot
 from sluicegate.router.kernel.repair import insist_on_key_frame, retransmit
 from sluicegate.router.kernel.rings import BYE_RECEIVED, push_event
@@ -36,7 +36,7 @@ def receive_rtcp(t: Tables, handle: int, serial: int, length: int) -> None:
     if length < SRTCP_MINIMUM:
         counters.drop_malformed += 1
         return
-    if not police(transport, t.state[0].now):
+    if not police(transport, POLICE_PACKETS, 1, t.state[0].now):
         counters.drop_policed += 1
         return
     slot = stream_slot(t.stream_keys, handle, read_32(row, 4))

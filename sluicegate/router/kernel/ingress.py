@@ -23,8 +23,10 @@ from sluicegate.router.native import call
 from sluicegate.router.records import MAX_FORMATS, MAX_PACKET, NONE, SLOT_BYTES
 from sluicegate.router.tables import Tables
 
-POLICE_PACKETS = 10_000
-"""Packets a second that one transport may send on average, and at once: twenty times what two 2.5 Mbps videos need."""
+POLICE_PACKETS = 5_000
+"""Packets a second that one transport may send on average, and at once: what two videos of 20 Mbps need."""
+LEAST_COST = 100
+"""A packet counts for so many bytes of what its track may send, at least: a short one costs as much to forward."""
 
 AUTHENTICATION_FAILED, REPLAY_FAILED, REPLAY_OLD = 7, 9, 10  # srtp_err_status_t
 SRTP_MINIMUM = 22  # header and the shortest tag
@@ -68,19 +70,26 @@ def classify(t: Tables, index: int, serial: int, length: int, truncated: int) ->
 
 
 @kernel
-def police(transport: Any, now: int) -> bool:
-    """A token bucket over the packets of one transport; False if this one is too many."""
-    if transport.police_at == 0:
-        transport.police_at = now
-        transport.police_budget = POLICE_PACKETS
-    earned = (now - transport.police_at) * POLICE_PACKETS // 1_000_000
+def police(row: Any, rate: int, cost: int, now: int) -> bool:
+    """A token bucket that holds a second of `rate`, in a transport's or a track's row; False if this is too much."""
+    if row.police_at == 0:
+        row.police_at = now
+        row.police_budget = rate
+    earned = min(now - row.police_at, 1_000_000) * rate // 1_000_000
     if earned > 0:
-        transport.police_at = now
-        transport.police_budget = min(POLICE_PACKETS, transport.police_budget + earned)
-    if transport.police_budget <= 0:
+        row.police_at = now
+        row.police_budget = min(rate, row.police_budget + earned)
+    if row.police_budget < cost:
         return False
-    transport.police_budget -= 1
+    row.police_budget -= cost
     return True
+
+
+@kernel
+def police_track(t: Tables, receive: int, length: int) -> bool:
+    """Whether a packet is within what the track of its stream may send; RTX counts like media."""
+    track = t.tracks[t.receive_streams[receive].track]
+    return bool(track.police_rate == 0 or police(track, track.police_rate, max(length, LEAST_COST), t.state[0].now))
 
 
 @kernel
@@ -115,7 +124,7 @@ def receive_rtp(t: Tables, handle: int, serial: int, length: int, packet: Any) -
     if length < SRTP_MINIMUM:
         counters.drop_malformed += 1
         return NONE
-    if not police(transport, now):
+    if not police(transport, POLICE_PACKETS, 1, now):
         counters.drop_policed += 1
         return NONE
     slot = stream_slot(t.stream_keys, handle, read_32(row, 8))
@@ -139,6 +148,9 @@ def receive_rtp(t: Tables, handle: int, serial: int, length: int, packet: Any) -
     if key.receive < 0 and not recognise(t, handle, transport, slot, row, packet):
         key.last = now
         counters.drop_unknown_stream += 1
+        return NONE
+    if not police_track(t, key.receive, length):
+        counters.drop_policed += 1
         return NONE
     transport.remb_bytes += length
     if key.rtx:
