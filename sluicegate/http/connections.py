@@ -1,10 +1,11 @@
 """Bounds on TCP connections: how many, and how long one may take to say what it wants.
 
 aiohttp closes a connection that stays idle, but has no limit for a request head that arrives a byte at a time
-(slowloris), nor for the number of connections. `ApiRunner` serves an application by connections that have both:
+(slowloris), nor for the number of connections. `ApiRunner` serves an application by connections that have these bounds:
 
 - a head must be complete `head_timeout` after its first byte, and the first one `head_timeout` after the connection was
   made;
+- an answer must be taken `answer_timeout` after it was ready;
 - when `max_connections` are open, a new one closes the one that has waited longest without a request; if none waits,
   the new one is closed. So slow and idle clients never keep out one that has something to say.
 
@@ -36,6 +37,9 @@ class ConnectionLimits:
     max_connections: int = 4096
     # Lower: a phone waking its radio is cut off. Higher: slow clients hold connections longer.
     head_timeout: float = 5.0
+    # For who asks and does not read. Lower: a phone on a bad network does not get the page's largest file (230 KB).
+    # Higher: such connections hold their places longer, and answering counts as work, for which nobody gives way.
+    answer_timeout: float = 30.0
     # Between two requests. Lower: pollers connect anew each time. Higher: proxies' pools fill the table.
     keepalive_timeout: float = 30.0
     # A token has about 300 bytes, at most 4 KiB, and may stand in the request line.
@@ -110,15 +114,31 @@ class ConnectionTable:
 class Connection(RequestHandler):
     """aiohttp's connection with a deadline for request heads and a place in the table."""
 
-    __slots__ = ("_head_timeout", "_head_timer", "_refusals", "_refused", "_table", "_waits_for_head")
+    __slots__ = (
+        "_answer_timeout",
+        "_head_timeout",
+        "_head_timer",
+        "_refusals",
+        "_refused",
+        "_table",
+        "_waits_for_head",
+    )
 
     def __init__(
-        self, manager: Server, *, table: ConnectionTable, refusals: LineLimiter, head_timeout: float, **kwargs: Any
+        self,
+        manager: Server,
+        *,
+        table: ConnectionTable,
+        refusals: LineLimiter,
+        head_timeout: float,
+        answer_timeout: float,
+        **kwargs: Any,
     ) -> None:
         super().__init__(manager, **kwargs)
         self._table = table
         self._refusals = refusals
         self._head_timeout = head_timeout
+        self._answer_timeout = answer_timeout
         self._head_timer: asyncio.TimerHandle | None = None
         self._waits_for_head = False
         self._refused = False
@@ -162,7 +182,13 @@ class Connection(RequestHandler):
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
-        result = await super().finish_response(request, resp, start_time)
+        try:
+            async with asyncio.timeout(self._answer_timeout):
+                result = await super().finish_response(request, resp, start_time)
+        except TimeoutError:  # it does not read
+            if self.transport is not None:
+                self.transport.abort()
+            return resp, True
         if not self._messages and self.transport is not None:
             self._start_waiting()
         return result
@@ -240,6 +266,7 @@ class ConnectionServer(Server):
             table=self.table,
             refusals=self._refusals,
             head_timeout=limits.head_timeout,
+            answer_timeout=limits.answer_timeout,
             loop=self._event_loop,
             access_log=None,
             auto_decompress=False,

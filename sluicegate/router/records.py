@@ -96,6 +96,7 @@ RECEIVE_STREAM = _record(
     # repair
     *("nack", "pli", "fir", "missing", "missing_from", "nacks", "plis", "retransmissions", "fir_sequence"),
     *("key_frame_wanted", "key_frame_asked_at", "key_frame_waiting", "given_up_at"),
+    *("bound_at", "goodbye_at"),
     # the publisher's clock
     *("report_known", "report_ntp", "report_rtp", "report_arrival", "report_middle"),
     *("next_of_transport", "previous_of_transport"),
@@ -120,7 +121,7 @@ SEND_STREAM = _record(
     *("packets", "bytes", "octets", "frames", "frame_timestamp"),
     *("track", "nack", "rtx_ssrc", "rtx_payload_type", "rtx_sequence", "clock_rate", "kind", "codec", "first_out"),
     *("nacks", "plis", "retransmissions", "lost", "fraction_lost", "jitter", "rtt"),
-    *("first_sequence", "first_timestamp", "cname_length"),
+    *("first_sequence", "first_timestamp", "cname_length", "fir_heard", "police_at", "police_budget"),
     *("previous_of_track", "next_of_transport", "previous_of_transport"),
     payload_types=MAX_FORMATS,
 )
@@ -188,13 +189,13 @@ STATE = _record(
     *("socket", "wake_down", "wake_up", "gso", "portable"),
     *("stop", "upward", "streams_high", "transports_high", "tracks_high"),
     *("crowded", "taken", "load_at", "load_turn_us"),
-    *("behind", "waiting_head", "waiting_tail"),
+    *("behind", "waiting_head", "waiting_tail", "effort"),
 )
 """The plane's scalars: the batch's time, microseconds from monotonic to NTP time, when a timer is next due, the serial
 of the next arena slot, how much of the out arena, the dirty list and the message arrays is filled, how many packets
 wait for their tag, the file descriptors; whether the core is nearly full, how many datagrams the last turn took, and
 since when `turn_us` was what, by which that is judged; whether video has to wait, and how much of it has ever ceased to
-and begun to."""
+and begun to; what may still be done for the RTCP datagram in hand."""
 
 WAITING_ENTRY = _record("receive", "since")
 """A packet that waits to be forwarded: its stream, NONE once that has ended, and since when."""

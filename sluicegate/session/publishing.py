@@ -40,7 +40,7 @@ def publish(core: Core, caller: Caller, session: Session, request: Publish) -> T
         TrackId(new_id()),
         plane.allocate_track(),
         published,
-        track_media(published, order),
+        track_media(published, order, caller.max_bitrate_bps),
         order,
         terms,
         request.paused,

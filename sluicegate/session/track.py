@@ -16,6 +16,8 @@ from sluicegate.session.views import EncodingAdvice
 
 UNDECLARED_BPS = {MediaKind.AUDIO: 510_000, MediaKind.VIDEO: 10_000_000}
 """What a publisher may send without having declared it: the most that Opus has (RFC 6716 §2), a screen in 4K."""
+MOST_BPS = {MediaKind.AUDIO: 2_000_000, MediaKind.VIDEO: 40_000_000}
+"""Nobody is believed more: stereo without compression, and four screens in 4K."""
 LEAST_BPS = {MediaKind.AUDIO: 128_000, MediaKind.VIDEO: 400_000}
 """Whoever declares less may send this: headers and key frames weigh more there, and it hurts nobody."""
 TOLERANCE = 1.5
@@ -123,8 +125,8 @@ def ascending_order(encodings: tuple[RtpEncodingParameters, ...]) -> tuple[int, 
     return tuple(sorted(positions, key=lambda position: -(scales[position] or 1.0)))
 
 
-def track_media(published: PublishedMedia, order: tuple[int, ...]) -> TrackMedia:
-    """The plane's view of what was negotiated."""
+def track_media(published: PublishedMedia, order: tuple[int, ...], allowed_bps: int | None) -> TrackMedia:
+    """The plane's view of what was negotiated; `allowed_bps` is what the publisher's token allows."""
     encodings = tuple(
         TrackEncoding(encoding.ssrc, encoding.rtx_ssrc, encoding.rid)
         for encoding in (published.encodings[position] for position in order)
@@ -143,16 +145,17 @@ def track_media(published: PublishedMedia, order: tuple[int, ...]) -> TrackMedia
         fir=published.fir,
         transport_cc=published.transport_cc,
         remb=published.remb,
-        limit_bps=_limit(published),
+        limit_bps=_limit(published, allowed_bps),
     )
 
 
-def _limit(published: PublishedMedia) -> int:
+def _limit(published: PublishedMedia, allowed_bps: int | None) -> int:
     """The most that the plane takes of a track: so much more than its encodings' `maxBitrate` together, where all say
-    one."""
+    one, within bounds."""
     said = [encoding.max_bitrate for encoding in published.parameters.encodings]
     declared = sum(int(one) for one in said if one) if all(said) else UNDECLARED_BPS[published.kind]
-    return int(TOLERANCE * max(declared, LEAST_BPS[published.kind]))
+    most = min(MOST_BPS[published.kind], allowed_bps or MOST_BPS[published.kind])
+    return int(TOLERANCE * max(min(declared, most), LEAST_BPS[published.kind]))
 
 
 def media_ssrcs(media: TrackMedia) -> set[int]:

@@ -217,7 +217,8 @@ class Peer:
         """Take the result of `work`, back on the thread of everything else."""
         self._handshake.finish_work(result, work)
         destination = self._dtls_address or self._agent.path
-        if destination is not None and (work.close or not self.closed):
+        lost = self._reason == CloseReason.CONSENT_LOST  # then not even a goodbye may be sent (RFC 7675 §5.1)
+        if destination is not None and not lost and (work.close or not self.closed):
             self._outgoing += [(data, destination) for data in result.datagrams]
         if self.closed:
             return

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pylibsrtp import Error as SrtpError
 
-from tests.attacks.strangers import flood, marks, session_state, settle
+from tests.attacks.strangers import Drops, flood, marks, session_state, settle
 from tests.support import payloads
 from tests.support.api import ApiFailure
 from tests.support.parameters import EXTENSION_IDS
@@ -21,7 +21,8 @@ from tests.support.sources import AudioSource, VideoSource
 
 pytestmark = pytest.mark.usefixtures("innocent")
 
-PACE = 6000  # packets a second, below what one member may send
+PACE = 3500  # packets a second, below what one track may send that declares a great deal
+GREAT_DEAL_BPS = 40_000_000
 
 
 @asynccontextmanager
@@ -33,7 +34,7 @@ async def call(
         ScriptedClient.joined(server.url, channel, "mallory") as mallory,
         ScriptedClient.joined(server.url, channel, "listener") as listener,
     ):
-        published = await mallory.publish(codec, ssrc=7001, **publish)
+        published = await mallory.publish(codec, ssrc=7001, max_bitrate=GREAT_DEAL_BPS, **publish)
         yield mallory, published, listener, await listener.subscribe(published.track_id)
 
 
@@ -181,6 +182,7 @@ def hostile_blocks() -> Iterable[bytes]:
 async def test_a15_header_extensions_of_every_shape(server: ServerProcess, channel: str, codec: str) -> None:
     """What is forwarded is well formed, holds what was negotiated in the size that it has, and nothing of the
     attacker's."""
+    drops = Drops(server)
     async with call(server, channel, codec) as (mallory, published, listener, subscribed):
         source: AudioSource | VideoSource
         if codec == "opus":
@@ -202,6 +204,7 @@ async def test_a15_header_extensions_of_every_shape(server: ServerProcess, chann
         sizes |= {"video_orientation": [1], "playout_delay": [3], "dependency_descriptor": range(1, 256)}
         names = {number: name for name, number in subscribed.extensions.items()}
         assert listener.other_log == []
+        assert drops("policed") == 0
         received = listener.rtp(subscribed.ssrc)
         assert len(received) > 1000
         for packet in received:

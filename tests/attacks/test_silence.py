@@ -1,17 +1,23 @@
-"""Those who stop talking, or never begin: rows 8, 25, 28 and 34 of section A, which all wait for the same half minute.
+"""Those who stop talking, never begin, or do not listen: rows 8, 25, 28 and 34 of section A, which all wait for the
+same half minute.
 
-Everything is started at once on a server of its own, and each test looks at what became of its part.
+Everything is started at once on a server of its own while an innocent call goes on there, and each test looks at what
+became of its part.
 """
 
 import asyncio
 import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib.resources import files
 from typing import Any
 
 import pytest
 
+from tests.attacks.conftest import LONGEST_GAP, MOST_LOST
+from tests.attacks.innocent import Harm, InnocentCall
 from tests.attacks.strangers import client_hello
 from tests.support.api import ApiFailure
 from tests.support.rtc_client import ScriptedClient
@@ -20,8 +26,9 @@ from tests.support.sources import AudioSource
 
 UNFINISHED = 950
 SLOW = 500
+UNTAKEN = 40
 # RFC 7675 §5.1, and what rows 8, 25, 28 and 34 allow beside it; the machine may be busy.
-CONSENT, CONNECT, HANDSHAKE, HEAD, BODY = 30.0, 30.0, 10.0, 5.0, 10.0
+CONSENT, CONNECT, HANDSHAKE, HEAD, BODY, ANSWER = 30.0, 30.0, 10.0, 5.0, 10.0, 30.0
 SLACK = 5.0
 
 
@@ -43,6 +50,9 @@ class Waits:
     heads: list[float] = field(default_factory=list)
     bodies: list[float] = field(default_factory=list)
     healthy: list[float] = field(default_factory=list)
+    untaken: list[int] = field(default_factory=list)
+    after_silence: int = -1
+    harm: Harm | None = None
 
 
 async def until_closed(client: ScriptedClient, began: float) -> tuple[float, str]:
@@ -76,6 +86,7 @@ async def fall_silent(server: ServerProcess, waits: Waits) -> None:
         await asyncio.sleep(0.7)  # in which nothing more must come
         playing.cancel()
         closed.cancel()
+        waits.after_silence = sum(received.at - began > CONSENT - 1 for received in listener.dtls_log)
         times = [received.at - began for received in listener.rtp_log]
         assert listener.rtp(heard.ssrc)
         waits.first_media, waits.last_media = times[0], times[-1]
@@ -172,20 +183,53 @@ async def be_slow(server: ServerProcess, waits: Waits) -> None:
     await asyncio.gather(*slow, return_exceptions=True)
 
 
+async def ask_and_not_read(server: ServerProcess, waits: Waits) -> None:
+    """Connections that ask for the largest file again and again, and read nothing of it."""
+    request = b"GET /web/vendor/mediasoup-client.js HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+
+    async def one() -> None:
+        raw = socket.socket()
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        raw.setblocking(False)
+        loop = asyncio.get_running_loop()
+        with raw:
+            await loop.sock_connect(raw, ("127.0.0.1", int(server.environment["PORT"])))
+            await loop.sock_sendall(raw, request * UNTAKEN)
+            await asyncio.sleep(ANSWER + 2)
+            taken = 0
+            with suppress(ConnectionResetError):
+                while data := await loop.sock_recv(raw, 1 << 16):
+                    taken += len(data)
+            waits.untaken.append(taken)
+
+    async with asyncio.timeout(ANSWER + SLACK + 10):
+        await asyncio.gather(*(one() for _ in range(10)))
+
+
 @pytest.fixture(scope="module")
 def waits(start_server: Callable[..., ServerProcess]) -> Iterator[Waits]:
     """All of it at once."""
     server, seen = start_server(), Waits()
 
     async def everything() -> None:
-        await asyncio.gather(
-            fall_silent(server, seen), begin_and_stop(server, seen), open_and_leave(server, seen), be_slow(server, seen)
-        )
+        attacks = (fall_silent, begin_and_stop, open_and_leave, be_slow, ask_and_not_read)
+        await asyncio.gather(*(attack(server, seen) for attack in attacks))
         assert server.alive
         assert "Traceback" not in server.log()
 
-    asyncio.run(everything())
+    with InnocentCall(server.url) as call:
+        call.mark()
+        asyncio.run(everything())
+        seen.harm = call.mark()
     yield seen
+
+
+@pytest.mark.timeout(180)
+def test_a_call_went_on_meanwhile(waits: Waits, record_property: Any) -> None:
+    assert waits.harm is not None
+    record_property("innocent", f"{waits.harm.lost}/{waits.harm.sent}, gap {waits.harm.longest_gap * 1000:.0f} ms")
+    assert waits.harm.fraction < MOST_LOST
+    assert waits.harm.longest_gap < LONGEST_GAP
 
 
 @pytest.mark.timeout(180)
@@ -196,6 +240,7 @@ def test_a08_media_for_those_who_fell_silent_stops(waits: Waits, record_property
     assert 20 < waits.last_media < CONSENT + 1
     assert 0 < waits.silent_closed < CONSENT + SLACK
     assert waits.silent_reason == "consent lost"
+    assert waits.after_silence == 0, "not even a goodbye"
 
 
 def test_a25_a_handshake_that_does_not_go_on_ends(waits: Waits, record_property: Any) -> None:
@@ -261,3 +306,10 @@ def test_a28_slow_heads_and_bodies_are_cut_off(waits: Waits, record_property: An
     assert len(waits.heads) == len(waits.bodies) == SLOW // 2
     assert min(waits.heads) > HEAD - 1 and max(waits.heads) < HEAD + SLACK
     assert max(waits.bodies) < BODY + SLACK
+
+
+def test_a28_who_asks_and_does_not_read_is_cut_off(waits: Waits) -> None:
+    """Answering counts as work, for which a connection keeps its place. What was in the system's buffers still came."""
+    everything = UNTAKEN * len(files("sluicegate.http").joinpath("web", "vendor", "mediasoup-client.js").read_bytes())
+    assert len(waits.untaken) == 10
+    assert all(taken < everything / 2 for taken in waits.untaken), waits.untaken

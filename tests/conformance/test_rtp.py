@@ -232,13 +232,24 @@ async def test_05_sender_reports_keep_sound_and_picture_together(
 async def test_05_a_report_about_nothing_moves_nothing(server: ServerProcess, channel: str) -> None:
     """A sender report for an SSRC that the peer does not publish is not believed."""
     async with call(server, channel) as c:
-        await c.delivered()
-        c.subscriber.send_rtcp(SenderReport(1000, 1 << 60, 1, 1, 1))
-        c.subscriber.send_rtcp(SenderReport(c.subscribed.ssrc, 1 << 60, 1, 1, 1))
-        await c.subscriber.until(lambda: c.subscriber.rtcp(SenderReport))
-        report = c.subscriber.rtcp(SenderReport)[-1]
-        assert isinstance(report, SenderReport)
-        assert abs(report.ntp / (1 << 32) - NTP_EPOCH - time.time()) < 5
+        playing = asyncio.create_task(c.publisher.play(c.source, seconds=60))
+
+        async def start_of_timestamps() -> float:
+            """The instant to which the next report maps the timestamp 0."""
+            known = len(c.subscriber.rtcp(SenderReport))
+            await c.subscriber.until(lambda: len(c.subscriber.rtcp(SenderReport)) > known)
+            report = c.subscriber.rtcp(SenderReport)[-1]
+            assert isinstance(report, SenderReport)
+            assert abs(report.ntp / (1 << 32) - NTP_EPOCH - time.time()) < 5
+            return report.ntp / (1 << 32) - report.rtp_timestamp / 48_000
+
+        await start_of_timestamps()
+        before = await start_of_timestamps()
+        for ssrc in (1000, c.subscribed.ssrc):
+            c.subscriber.send_rtcp(SenderReport(ssrc, 1 << 60, 1, 1, 1))
+        await start_of_timestamps()
+        assert abs(await start_of_timestamps() - before) < 0.5
+        playing.cancel()
 
 
 def blocks(client: ScriptedClient, ssrc: int) -> list[ReportBlock]:

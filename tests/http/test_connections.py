@@ -50,6 +50,16 @@ async def test_a_connection_that_says_nothing_is_closed() -> None:
         assert server.runner.open_connections == 0
 
 
+async def test_who_does_not_take_an_answer_is_cut_off() -> None:
+    async with serve(connections=ConnectionLimits(answer_timeout=0.3)) as server:
+        reader, writer = await connect(server)
+        reader._limit = 1  # type: ignore[attr-defined]
+        writer.write(b"GET /web/vendor/mediasoup-client.js HTTP/1.1\r\nHost: x\r\n\r\n" * 40)
+        async with asyncio.timeout(5):
+            while server.runner.open_connections:
+                await asyncio.sleep(0.05)
+
+
 async def test_a_head_that_comes_a_byte_at_a_time_is_cut_off() -> None:
     async with serve(connections=ConnectionLimits(head_timeout=0.2)) as server:
         reader, writer = await connect(server)

@@ -11,7 +11,7 @@ from sluicegate.rtp.srtp import SrtpProfile
 from tests.support import payloads
 from tests.support.rtcp_packet import ReceiverReport
 
-from .harness import Bench, sending, video, vp8
+from .harness import Bench, audio, opus, sending, video, vp8
 
 STRANGER = ("198.51.100.7", 4000)
 
@@ -251,13 +251,16 @@ def test_authentic_packets_that_do_not_parse_count_as_ssrcs_too(bench):
     assert bench.drops() == {"malformed": MAX_STREAMS, "stream_limit": 64}
 
 
-def test_two_ssrcs_may_take_turns_under_one_mid(bench):
+def test_two_ssrcs_may_take_turns_under_one_mid_every_100_ms(bench):
     publisher, subscriber = bench.peer(), bench.peer()
     track = bench.publish(publisher, replace(video(mid="v"), encodings=(cmd.TrackEncoding(),)))
     bench.subscribe(subscriber, track, sending())
     for number in range(MAX_STREAMS + 50):
         packet = vp8(1 + number, ssrc=5 + number % 2, key=True, extensions={1: b"v"})
+        other = vp8(1 + number, ssrc=5 + (number + 1) % 2, key=True, extensions={1: b"v"})
         assert len(bench.receive(publisher, packet)[subscriber.transport].rtp) == 1
+        assert bench.receive(publisher, other) == {}, "the loop is told of each change"
+        bench.advance(0.1)
     assert bench.tables.transports[publisher.transport].stream_count == 2
 
 
@@ -294,9 +297,9 @@ def test_a_track_is_policed_by_its_bytes_and_the_publishers_other_track_is_not_t
     publisher, subscriber = bench.peer(), bench.peer()
     flooding = bench.publish(publisher, replace(video(), limit_bps=80_000))  # 10,000 bytes a second
     bench.subscribe(subscriber, flooding, sending())
-    other = replace(video(), encodings=(cmd.TrackEncoding(5000, None),), mid="other", limit_bps=80_000)
+    other = replace(video(), encodings=(cmd.TrackEncoding(5000, None),), mid="other", limit_bps=160_000)
     bench.publish(publisher, other)
-    big = bytes(1000 - 12 - 10 - 10)
+    big = bytes(1000 - 12 - 10)
 
     def taken(first, count, **fields):
         before = bench.drops().get("policed", 0)
@@ -311,9 +314,9 @@ def test_a_track_is_policed_by_its_bytes_and_the_publishers_other_track_is_not_t
     assert 9 <= taken(61, 30, payload=big) <= 10, "it saves up no more than a second"
 
 
-def test_a_short_packet_counts_for_a_hundred_bytes_and_rtx_like_media(bench):
-    publisher = bench.peer()
-    bench.publish(publisher, replace(video(), limit_bps=8_000))  # 1,000 bytes a second
+def test_short_packets_have_a_least_cost_and_rtx_counts_like_media(bench):
+    publisher, speaker = bench.peer(), bench.peer()
+    bench.publish(publisher, replace(video(), limit_bps=64_000))  # ten times 800 bytes a second
     bench.receive(publisher, *(vp8(number, key=number == 1) for number in range(1, 21)))
     assert bench.drops()["policed"] == 10
     for number, policed in ((1, 11), (2, 11)):
@@ -321,3 +324,6 @@ def test_a_short_packet_counts_for_a_hundred_bytes_and_rtx_like_media(bench):
         bench.receive(publisher, repeated)
         assert bench.drops()["policed"] == policed
         bench.advance(1.0)
+    bench.publish(speaker, replace(audio(), limit_bps=8_000))  # ten times 100 bytes a second
+    bench.receive(speaker, *(opus(number) for number in range(1, 21)))
+    assert bench.drops()["policed"] == policed + 10

@@ -178,15 +178,31 @@ def test_whatever_comes_and_goes_in_whatever_order_nothing_is_left(history):
 
 
 def test_events_beyond_the_ring_are_lost_and_counted_and_the_first_ones_come_up(bench):
+    publisher, seconds = bench.peer(), 20
+    ssrcs = tuple(range(1000, 1015))
+    tracks = [
+        bench.publish(publisher, replace(video(), encodings=(cmd.TrackEncoding(ssrc),), mid=str(ssrc)))
+        for ssrc in ssrcs
+    ]
+    for _ in range(seconds):
+        bench.state.now += 1_000_000
+        bench.turn([(publisher.protect(Bye(ssrcs).serialize()), publisher.address)], drain=False)
+    assert bench.plane.counters()["events_lost"] == seconds * len(ssrcs) - SMALL.events
+    bench.plane.drain()
+    assert bench.events == ([ByeReceived(track, 0) for track in tracks] * seconds)[: SMALL.events]
+    bench.state.now += 1_000_000
+    bench.receive(publisher, Bye((1000,)).serialize())
+    assert len(bench.events) == SMALL.events + 1, "it goes on when it has been emptied"
+
+
+def test_a_goodbye_is_passed_on_once_a_second(bench):
     publisher = bench.peer()
     track = bench.publish(publisher, video())
     goodbyes = b"".join(Bye((1000,) * 31).serialize() for _ in range(9))
-    bench.turn([(publisher.protect(goodbyes), publisher.address)], drain=False)
-    assert bench.plane.counters()["events_lost"] == 9 * 31 - SMALL.events
-    bench.plane.drain()
-    assert bench.events == [ByeReceived(track, 0)] * SMALL.events
-    bench.receive(publisher, Bye((1000,)).serialize())
-    assert len(bench.events) == SMALL.events + 1, "it goes on when it has been emptied"
+    for told in (1, 1, 2):
+        bench.receive(publisher, goodbyes)
+        assert bench.events == [ByeReceived(track, 0)] * told
+        bench.state.now += 500_000
 
 
 def test_punts_beyond_the_ring_are_dropped_and_counted(bench):

@@ -95,6 +95,19 @@ def test_what_rtx_brings_is_not_asked_for_again_and_counts_as_a_retransmission(b
     assert (statistics.retransmissions, statistics.packets_lost, statistics.packets) == (1, 0, 3)
 
 
+@pytest.mark.parametrize(("round_trip", "first"), [(0.01, 410), (0.05, 410), (0.1, 310), (0.2, 410)])
+def test_half_a_second_after_a_gap_a_key_frame_is_wanted(bench, round_trip, first):
+    publisher, *_ = call(bench)
+    bench.subscribe(publisher, bench.publish(bench.peer(), audio()), listening(ssrc=7700))
+    _report_round_trip(bench, publisher, 7700, round_trip)
+    bench.receive(publisher, vp8(2))
+    sent = bench.advance(1.6)[publisher.transport]
+    begin, again = (at for at, _ in asked(sent, Pli))
+    assert first <= begin <= first + 25 and begin + 1000 <= again <= begin + 1050
+    nacks = [at for at, _ in asked(sent, Nack)]
+    assert len(nacks) <= 10 and nacks[-1] >= begin - 50, "what is missing is still asked for"
+
+
 def test_a_nack_waits_for_a_long_round_trip(bench):
     publisher, subscriber, _, send = call(bench)
     del subscriber, send
@@ -238,6 +251,26 @@ def test_the_last_request_of_a_subscriber_is_not_forgotten_while_it_waits_for_th
     assert times == [500]
 
 
+def test_a_fir_with_the_same_number_is_the_same_request(bench):
+    publisher, subscriber, _, _ = call(bench)
+    for sequence, (number, requests) in enumerate(((1, 1), (1, 0), (2, 1), (1, 1)), 1):
+        sent = bench.receive_rtcp(subscriber, Fir(1, ((7000, number),)))
+        assert len(sent[publisher.transport].feedback) == requests
+        bench.receive(publisher, vp8(sequence, key=True))
+        bench.advance(0.6)
+
+
+def test_one_datagram_of_rtcp_does_not_have_everything_looked_at(bench):
+    """Transport-wide feedback about 4,000 packets takes 36 bytes; what stands behind too many of them is not read."""
+    publisher, subscriber, _, _ = call(bench)
+    feedback = bytes.fromhex("8fcd 0008 00000001 00001b58 0000 0fa0 00000100") + bytes.fromhex("1fff") * 8
+    for count, requests in ((8, 1), (9, 0)):
+        sent = bench.receive(subscriber, feedback * count + Pli(1, 7000).serialize())
+        assert len(sent[publisher.transport].feedback) == requests
+        bench.receive(publisher, vp8(count - 7, key=True))
+        bench.advance(0.6)
+
+
 # ── downstream: retransmissions ──
 
 RTX_OF_1001 = bytes.fromhex(
@@ -281,6 +314,18 @@ def test_that_round_trip_is_taken_as_5_to_100_ms(bench, round_trip, wait):
     assert bench.receive_rtcp(subscriber, nack) == {}
     bench.state.now += 1
     assert len(bench.receive_rtcp(subscriber, nack)[subscriber.transport].rtp) == 1
+
+
+def test_in_a_second_no_more_is_sent_again_than_is_kept(bench):
+    publisher, subscriber, _, _ = call(bench)
+    for first in range(1, 501, 50):
+        bench.receive(publisher, *(vp8(number) for number in range(first, first + 50)))
+    everything = [Nack(1, 7000, tuple(range(first, first + 17))) for first in range(1001, 1500, 17)]
+    again = 0
+    for nack in 5 * everything:
+        again += len(bench.receive_rtcp(subscriber, nack)[subscriber.transport].rtp)
+        bench.state.now += 1_000
+    assert 512 + 70 <= again <= 512 + 80, "and 150 ms have gone by"
 
 
 def test_without_rtx_the_very_same_datagram_goes_again(bench):

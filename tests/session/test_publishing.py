@@ -62,6 +62,12 @@ async def test_the_plane_takes_half_as_much_again_as_was_declared() -> None:
     # What one of them will send is not known, or nothing is.
     assert await limit(video(encodings=[{"ssrc": 10, "maxBitrate": 1_000_000}, {"ssrc": 20}])) == 15_000_000
     assert await limit(None) == 765_000
+    # Much is not believed, and never more than the token allows.
+    assert await limit(video(encodings=[{"ssrc": 10, "maxBitrate": 10**12}])) == 60_000_000
+    modest = member("ann", max_bitrate_bps=1_000_000)
+    track = await node.film(modest, session_id)
+    assert added(node).media.limit_bps == 1_500_000
+    await node.service.unpublish(ANN, session_id, track.track_id)
     # Little is not taken at its word.
     assert await limit(video(encodings=[{"ssrc": 10, "maxBitrate": 1}])) == 600_000
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from sluicegate.errors import Forbidden, Invalid, NotFound
+from sluicegate.errors import Conflict, Forbidden, Invalid, NotFound
 from sluicegate.ortc.parameters import RtpCapabilities
 from sluicegate.router.commands import TOP_SPATIAL, TOP_TEMPORAL, AddSubscription
 from sluicegate.router.events import LayersChanged
@@ -239,3 +239,15 @@ async def test_a_session_may_watch_itself() -> None:
     await pair.node.watch(ANN, pair.ann, pair.track_id)
     await pair.node.service.delete_session(ANN, pair.ann)
     assert not pair.node.plane.sends and not pair.node.plane.tracks
+
+
+async def test_a_session_has_eight_subscriptions_to_a_track_at_most() -> None:
+    node = Node()
+    track = await node.film(ANN, (await node.join(ANN)).session_id)
+    session_id = (await node.join(BEN)).session_id
+    made = [await node.watch(BEN, session_id, track.track_id) for _ in range(8)]
+    with pytest.raises(Conflict, match="8 subscriptions to this track"):
+        await node.watch(BEN, session_id, track.track_id)
+    await node.watch(BEN, (await node.join(BEN)).session_id, track.track_id)
+    await node.service.unsubscribe(BEN, session_id, made[0].subscription_id)
+    await node.watch(BEN, session_id, track.track_id)

@@ -208,6 +208,7 @@ class ScriptedClient(RtcTransport):
         rtx_ssrc: int | None = None,
         encodings: list[dict[str, Any]] | None = None,
         mid: str | None = None,
+        max_bitrate: int | None = None,
         body: dict[str, Any] | None = None,
         **parameters: Any,
     ) -> Published:
@@ -219,6 +220,8 @@ class ScriptedClient(RtcTransport):
             encodings = [{"ssrc": ssrc if ssrc is not None else secrets.randbits(31)}]
             if rtx_ssrc is not None:
                 encodings[0]["rtx"] = {"ssrc": rtx_ssrc}
+        if max_bitrate is not None:
+            encodings = [{**encoding, "maxBitrate": max_bitrate} for encoding in encodings]
         rtx = parameters.pop("rtx", any("rtx" in encoding or "rid" in encoding for encoding in encodings))
         mid = mid if mid is not None else str(len(self.published))
         described = rtp_parameters(codec, encodings, mid=mid, rtx=rtx, **parameters)

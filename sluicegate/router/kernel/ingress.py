@@ -16,17 +16,19 @@ from sluicegate.router.kernel.maps import (
     parse_name,
     stream_slot,
 )
+from sluicegate.router.kernel.police import TRANSPORT_PACKETS, police
 from sluicegate.router.kernel.reception import note_arrival, place
 from sluicegate.router.kernel.rings import push_punt
 from sluicegate.router.kernel.strays import adopt_stray, give_back, has_room, note_stray
 from sluicegate.router.native import call
 from sluicegate.router.records import MAX_FORMATS, MAX_PACKET, NONE, SLOT_BYTES
 from sluicegate.router.tables import Tables
+from sluicegate.rtp.names import MediaKind
 
-POLICE_PACKETS = 5_000
-"""Packets a second that one transport may send on average, and at once: what two videos of 20 Mbps need."""
-LEAST_COST = 100
+LEAST_AUDIO_COST, LEAST_VIDEO_COST = 100, 800
 """A packet counts for so many bytes of what its track may send, at least: a short one costs as much to forward."""
+BINDING_SPACING_US = 100_000
+"""A stream changes its SSRC no more often. Lower: who sends under two in turn keeps the event loop busy."""
 
 AUTHENTICATION_FAILED, REPLAY_FAILED, REPLAY_OLD = 7, 9, 10  # srtp_err_status_t
 SRTP_MINIMUM = 22  # header and the shortest tag
@@ -70,26 +72,11 @@ def classify(t: Tables, index: int, serial: int, length: int, truncated: int) ->
 
 
 @kernel
-def police(row: Any, rate: int, cost: int, now: int) -> bool:
-    """A token bucket that holds a second of `rate`, in a transport's or a track's row; False if this is too much."""
-    if row.police_at == 0:
-        row.police_at = now
-        row.police_budget = rate
-    earned = min(now - row.police_at, 1_000_000) * rate // 1_000_000
-    if earned > 0:
-        row.police_at = now
-        row.police_budget = min(rate, row.police_budget + earned)
-    if row.police_budget < cost:
-        return False
-    row.police_budget -= cost
-    return True
-
-
-@kernel
 def police_track(t: Tables, receive: int, length: int) -> bool:
     """Whether a packet is within what the track of its stream may send; RTX counts like media."""
     track = t.tracks[t.receive_streams[receive].track]
-    return bool(track.police_rate == 0 or police(track, track.police_rate, max(length, LEAST_COST), t.state[0].now))
+    least = LEAST_VIDEO_COST if track.kind == MediaKind.VIDEO else LEAST_AUDIO_COST
+    return bool(track.police_rate == 0 or police(track, track.police_rate, max(length, least), t.state[0].now))
 
 
 @kernel
@@ -124,7 +111,7 @@ def receive_rtp(t: Tables, handle: int, serial: int, length: int, packet: Any) -
     if length < SRTP_MINIMUM:
         counters.drop_malformed += 1
         return NONE
-    if not police(transport, POLICE_PACKETS, 1, now):
+    if not police(transport, TRANSPORT_PACKETS, 1, now):
         counters.drop_policed += 1
         return NONE
     slot = stream_slot(t.stream_keys, handle, read_32(row, 8))
@@ -184,6 +171,8 @@ def recognise(t: Tables, handle: int, transport: Any, slot: int, row: Any, packe
             pack_text(row, element >> 8, element & 0xFF, words[2:4])
             if expected.rid_length != element & 0xFF or expected.rid_low != words[2] or expected.rid_high != words[3]:
                 continue
+        if t.state[0].now - stream.bound_at < BINDING_SPACING_US and (stream.rtx_ssrc if rtx else stream.ssrc) >= 0:
+            return False
         rebind(t, handle, transport, slot, expected.receive, i64(rtx))
         return True
     return False
@@ -203,6 +192,7 @@ def rebind(t: Tables, handle: int, transport: Any, slot: int, receive: int, rtx:
     """Make a stray SSRC the one that a receive stream now comes with; a change of the media SSRC starts a new epoch."""
     key = t.stream_keys[slot]
     stream = t.receive_streams[receive]
+    stream.bound_at = t.state[0].now
     adopt_stray(t.stream_keys, transport, slot)
     key.receive = receive
     key.rtx = rtx

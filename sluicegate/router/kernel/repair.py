@@ -1,9 +1,9 @@
 """Mending what was lost, on both sides: NACK and key frame requests out, retransmissions in answer to a subscriber's
 NACK.
 
-A gap is asked for 10 ms after it shows, then every 40 ms or round trip, ten times; after that a key frame must do.
-Requests for key frames are gathered per received stream: one new request in 500 ms, one repetition a second until the
-key frame comes.
+A gap is asked for 10 ms after it shows, then every 40 ms or round trip, ten times. After the last time, or half a
+second, a key frame must do. Requests for key frames are gathered per received stream: one new request in 500 ms, one
+repetition a second until the key frame comes.
 """
 
 from typing import Any
@@ -13,6 +13,7 @@ from sluicegate.router.kernel.egress import claim_slot
 from sluicegate.router.kernel.header import parse_header, write_16, write_32
 from sluicegate.router.kernel.layers import read_descriptor, was_taken
 from sluicegate.router.kernel.output import can_send, packet_index, queue_rtcp, queue_rtp
+from sluicegate.router.kernel.police import police
 from sluicegate.router.kernel.rewrite import write_packet
 from sluicegate.router.records import HISTORY, MARKER_SHIFT, NEVER, NONE, PICTURE_MASK, SENT
 from sluicegate.router.tables import Tables
@@ -21,6 +22,9 @@ from sluicegate.rtp.payload.descriptor import reset_descriptor
 
 NACK_INTERVAL_US = 40_000
 MAX_NACKS = 10
+KEY_FRAME_AFTER_US = 450_000
+"""For a gap that has been asked for as long as this, thrice at least, a key frame is wanted. Lower: key frames for
+packets that still come. Higher: still pictures."""
 MAX_NACK_ITEMS = 64
 """Feedback items of one NACK packet: 268 bytes, far below any MTU."""
 PLI_SPACING_US = 500_000
@@ -29,6 +33,9 @@ PLI_REPEAT_US = 1_000_000
 MIN_RESEND_US = 5_000
 MAX_RESEND_US = 100_000
 """A packet is not sent again within one round trip of the last time, but never held back for longer than this."""
+RESEND_PACKETS = SENT
+"""Packets of a send stream that are sent again in a second, and at once: everything that is kept of it. A third of the
+packets of 10 Mbps are as many."""
 
 WANTED, ASKED = 1, 2
 
@@ -119,6 +126,8 @@ def send_nack(t: Tables, receive: int, stream: Any) -> int:
             write_16(out, 10 + 4 * items, bits)
             entry.tries += 1
             entry.next_nack = now + interval
+            if entry.tries == max(3, KEY_FRAME_AFTER_US // interval):
+                want_key_frame(t, receive)
         if first < 0:
             first = sequence
         due = min(due, entry.next_nack)
@@ -194,7 +203,7 @@ def retransmit(t: Tables, handle: int, send: Any, number: int) -> int:
     if entry.sent == 0 and stream.kind == MediaKind.VIDEO and not was_taken(entry.picture, descriptor):
         return 0
     slot = claim_slot(t)
-    if slot < 0:
+    if slot < 0 or not police(send, RESEND_PACKETS, 1, state.now):
         return 0
     original = NONE
     if send.rtx_ssrc >= 0 and send.rtx_payload_type >= 0:
