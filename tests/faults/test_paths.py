@@ -141,3 +141,25 @@ async def test_a_path_that_moves(server: ServerProcess, network: Relay, channel:
         numbers = [packet.sequence_number - received[0].sequence_number & 0xFFFF for packet in received]
         assert numbers == [ordinal - ordinals(received)[0] for ordinal in ordinals(received)], "the numbers go on"
         assert not unreadable(bob), "and so does SRTP"
+
+
+@steady
+async def test_an_address_that_changes(server: ServerProcess, channel: str, figures: Figures) -> None:
+    """From one network card to another, first the listener and then the speaker."""
+    async with people(server.url, channel, alice={}, bob={}) as (alice, bob):
+        sound = await alice.publish("opus", ssrc=1)
+        heard = await bob.subscribe(sound.track_id)
+        playing = asyncio.create_task(alice.play(AudioSource(ssrc=1, payload_type=109), seconds=60))
+        for mover, name in ((bob, "listener"), (alice, "speaker")):
+            count = len(bob.media(heard)) + 25
+            await bob.until(lambda count=count: len(bob.media(heard)) >= count, PATIENCE)
+            moved = time.monotonic()
+            await mover.rebind("127.0.0.2")
+            await mover.check()
+            await bob.until(lambda moved=moved: bob.rtp_log[-1].at > moved + 0.5, PATIENCE)
+            times = [one.at for one in bob.rtp_log if one.at > moved - 0.1]
+            gap = max(after - before for before, after in pairwise(times))
+            figures.check("B13", f"longest gap in sound, the {name} at another address, seconds", gap, at_most=1.0)
+            assert mover.address[0] == "127.0.0.2"
+        playing.cancel()
+        assert not unreadable(bob)

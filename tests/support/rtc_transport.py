@@ -89,9 +89,10 @@ class RtcTransport:
             self._socket = await self._bind()
             self.run(self._keep_consent())
 
-    async def rebind(self) -> None:
-        """Send from a new port from now on, as after a change of network; call `check` to nominate it."""
-        old, self._socket = self._socket, await self._bind()
+    async def rebind(self, host: str | None = None) -> None:
+        """Send from a new port, or another address as well, from now on, as after a change of network; call `check` to
+        nominate it."""
+        old, self._socket = self._socket, await self._bind(host)
         if old is not None:
             old.close()
 
@@ -209,8 +210,9 @@ class RtcTransport:
 
     # -- inside
 
-    async def _bind(self) -> asyncio.DatagramTransport:
-        host = "::1" if self.media_address and ":" in self.media_address[0] else "127.0.0.1"
+    async def _bind(self, host: str | None = None) -> asyncio.DatagramTransport:
+        if host is None:
+            host = "::1" if self.media_address and ":" in self.media_address[0] else "127.0.0.1"
         opened = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
         opened.bind((host, 0))
