@@ -1,9 +1,10 @@
 """How much anyone may ask for: rates of requests, and the size and pace of a body.
 
 Two kinds of buckets. *By token*: every caller who is not an admin. *By address*: whoever has not shown who they are
-(pages, bad tokens, a server that runs open). An admin token is the key of a backend that joins whole crowds at once,
-and its holder can stop the server anyway: it has no limit. Health checks have none either, so that a flood cannot make
-an orchestrator kill the node.
+(pages, bad tokens, a server that runs open). A call takes one token, and one more for each millisecond that answering
+it kept the event loop from others beyond the first: some calls are worth a hundred. An admin token is the key of a
+backend that joins whole crowds at once, and its holder can stop the server anyway: it has no limit. Health checks have
+none either, so that a flood cannot make an orchestrator kill the node.
 
 Addresses are those of the TCP connection. `X-Forwarded-For` is not believed: behind a proxy all its clients share one
 bucket for pages and bad tokens, and keep one each for everything that has a token.
@@ -11,13 +12,18 @@ bucket for pages and bad tokens, and keep one each for everything that has a tok
 
 import asyncio
 import ipaddress
+import time
 from collections import OrderedDict
+from collections.abc import Callable, Coroutine, Generator
 from dataclasses import dataclass
+from typing import Any, Generic, TypeVar, cast
 
 from aiohttp import web
 
 from sluicegate.errors import Malformed, TooLarge, TooManyRequests, UnsupportedMedia
 from sluicegate.http.problems import RequestTimeout
+
+T = TypeVar("T")
 
 # The largest honest body (a publish of three layers with every codec) is under 10 KiB, the largest allowed one (4096
 # gains) under 250 KiB. The documentation names this figure.
@@ -41,7 +47,7 @@ class RateLimits:
     """What the server grants; see the module for who falls under which."""
 
     # A client joins with 4 calls and polls a few times a second. 100/s lets one token drive a room of bots in a load
-    # test; a token that leaks cannot take more than about a twentieth of what one core answers.
+    # test; a token that leaks cannot take more than a tenth of a core.
     by_token: Rate = Rate(100, 400)
     # A classroom behind one NAT loads the page at once: 40 files × 50 people within the burst. The load generator on
     # loopback makes 100 joins/s × 4 calls on a server that runs open.
@@ -75,8 +81,38 @@ class TokenBuckets:
             self._buckets.popitem(last=False)
         return wait
 
+    def charge(self, key: str, tokens: float) -> None:
+        """Takes more after the fact, also what is not there yet."""
+        if key in self._buckets:
+            left, since = self._buckets[key]
+            self._buckets[key] = (left - tokens, since)
+
     def __len__(self) -> int:
         return len(self._buckets)
+
+
+class Metered(Generic[T]):
+    """Awaits a coroutine; `seconds` is the processor time of its steps, without that of others between them."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
+        self._coroutine = coroutine
+        self.seconds = 0.0
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        step: Callable[[Any], Any] = self._coroutine.send
+        argument: Any = None
+        while True:
+            began = time.thread_time()
+            try:
+                waits_for = step(argument)
+            except StopIteration as end:
+                return cast(T, end.value)
+            finally:
+                self.seconds += time.thread_time() - began
+            try:
+                step, argument = self._coroutine.send, (yield waits_for)
+            except BaseException as error:
+                step, argument = self._coroutine.throw, error
 
 
 class RateLimiter:
@@ -94,6 +130,14 @@ class RateLimiter:
     def check_address(self, address: str, now: float) -> None:
         """One call by somebody without a token."""
         _refuse(self._by_address.take(network_of(address), now), "This address makes too many calls.")
+
+    def charge_token(self, identity: str, seconds: float) -> None:
+        """What a call cost after it was let in by `check_token`."""
+        self._by_token.charge(identity, max(0.0, seconds * 1000 - 1))
+
+    def charge_address(self, address: str, seconds: float) -> None:
+        """What a call cost after it was let in by `check_address`."""
+        self._by_address.charge(network_of(address), max(0.0, seconds * 1000 - 1))
 
     def check_failure(self, address: str, now: float) -> None:
         """One call with a bad token, or without one where one is needed."""

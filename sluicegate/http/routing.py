@@ -22,7 +22,7 @@ from sluicegate.cluster.idempotency import StoredAnswer
 from sluicegate.errors import ApiError, FieldError, Forbidden, Invalid, Unauthorized
 from sluicegate.http.auth import Authenticator, Identity
 from sluicegate.http.idempotency import Idempotency
-from sluicegate.http.limits import BODY_TIMEOUT, RateLimiter, check_body_headers, check_media_type, read_body
+from sluicegate.http.limits import BODY_TIMEOUT, Metered, RateLimiter, check_body_headers, check_media_type, read_body
 from sluicegate.http.problems import plain_problem, response_to
 from sluicegate.http.schemas import BodyDecoder
 from sluicegate.ids import valid_name
@@ -129,6 +129,15 @@ def bind(operation: Operation, doors: Doors) -> Callable[[web.Request], Awaitabl
 
     async def handle(request: web.Request) -> web.StreamResponse:
         identity = _admit(operation, doors, request)
+        if operation.streams:  # as long as somebody listens
+            return await answer(request, identity)
+        work = Metered(answer(request, identity))
+        try:
+            return await work
+        finally:
+            _charge(operation, doors, request, identity, work.seconds)
+
+    async def answer(request: web.Request, identity: Identity) -> web.StreamResponse:
         _authorise(operation, identity.caller)
         path = _path(request)
         query = _query(operation, checks, request)
@@ -141,14 +150,14 @@ def bind(operation: Operation, doors: Doors) -> Callable[[web.Request], Awaitabl
         call = Call(request, identity, doors.service, path, body, query)
         key = request.headers.get("Idempotency-Key") if operation.creates else None
         if key is None:
-            answer = await operation.handler(call)
-            return answer if isinstance(answer, web.StreamResponse) else _response(_encode(operation, answer))
+            view = await operation.handler(call)
+            return view if isinstance(view, web.StreamResponse) else _response(_encode(operation, view))
         scope = f"{identity.key} {operation.method} {request.path}"
 
         async def create() -> StoredAnswer:
-            answer = await operation.handler(call)
-            assert not isinstance(answer, web.StreamResponse), "a creating call answers with a view"
-            return _encode(operation, answer)
+            view = await operation.handler(call)
+            assert not isinstance(view, web.StreamResponse), "a creating call answers with a view"
+            return _encode(operation, view)
 
         stored, replayed = await doors.idempotency.run(scope, key, raw, create)
         response = _response(stored)
@@ -181,6 +190,14 @@ def _admit(operation: Operation, doors: Doors, request: web.Request) -> Identity
     elif not identity.caller.is_admin:
         doors.limiter.check_token(identity.key, now)
     return identity
+
+
+def _charge(operation: Operation, doors: Doors, request: web.Request, identity: Identity, seconds: float) -> None:
+    """Take what the call cost from the bucket that let it in."""
+    if operation.access is Access.PUBLIC or (operation.access is not Access.HEALTH and doors.authenticator.open):
+        doors.limiter.charge_address(address_of(request), seconds)
+    elif operation.access is not Access.HEALTH and not identity.caller.is_admin:
+        doors.limiter.charge_token(identity.key, seconds)
 
 
 _NOBODY = Caller.nobody()

@@ -372,7 +372,7 @@ async def test_an_address_that_has_no_token_is_limited_and_health_never() -> Non
     limits = RateLimits(by_address=Rate(1, 3), failures=Rate(1, 2))
     async with serve(limits=limits, monotonic=lambda: 0.0) as server:
         for path, expected in (
-            ("/docs", [200, 200, 200, 429]),
+            ("/", [200, 200, 200, 429]),
             ("/nothing", [429]),
             ("/channels", [401, 401, 429]),
             ("/healthz", [200] * 10),

@@ -1,9 +1,12 @@
 """Buckets of tokens: rates, bursts, bounds, and who shares one."""
 
+import asyncio
+import time
+
 import pytest
 
 from sluicegate.errors import TooManyRequests
-from sluicegate.http.limits import Rate, RateLimiter, RateLimits, TokenBuckets, network_of
+from sluicegate.http.limits import Metered, Rate, RateLimiter, RateLimits, TokenBuckets, network_of
 
 
 def test_a_burst_is_allowed_then_the_rate() -> None:
@@ -41,6 +44,51 @@ def test_a_clock_that_steps_back_gives_nothing() -> None:
     buckets = TokenBuckets(Rate(1000, 1), capacity=3)
     buckets.take("a", 10.0)
     assert buckets.take("a", 5.0) > 0
+
+
+def test_a_dear_call_is_paid_for_by_the_next_ones() -> None:
+    limiter = RateLimiter(RateLimits(by_token=Rate(per_second=10, burst=5)))
+    limiter.check_token("lobby/ada", 0.0)
+    limiter.charge_token("lobby/ada", 0.0009)  # within its first millisecond
+    limiter.check_token("lobby/ada", 0.0)
+    limiter.charge_token("lobby/ada", 0.014)
+    with pytest.raises(TooManyRequests) as caught:
+        limiter.check_token("lobby/ada", 0.0)
+    assert caught.value.retry_after == pytest.approx(1.1), "ten tokens are owed, and one is needed"
+    limiter.check_token("lobby/bob", 0.0)
+    limiter.charge_address("192.0.2.7", 1.0)  # never let in: nothing to take from
+
+
+async def test_only_the_steps_of_a_call_are_metered() -> None:
+    def work(seconds: float) -> None:
+        end = time.thread_time() + seconds
+        while time.thread_time() < end:
+            pass
+
+    async def call() -> str:
+        work(0.01)
+        await asyncio.sleep(0.01)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await asyncio.sleep(5)
+        work(0.01)
+        return "done"
+
+    async def other() -> None:
+        for _ in range(20):
+            work(0.002)
+            await asyncio.sleep(0)
+
+    metered = Metered(call())
+    assert (await asyncio.gather(metered, other()))[0] == "done"
+    assert 0.02 <= metered.seconds < 0.035
+    with pytest.raises(LookupError):
+        await Metered(_fail())
+
+
+async def _fail() -> None:
+    await asyncio.sleep(0)
+    raise LookupError
 
 
 def test_the_limiter_says_when_to_come_back() -> None:
