@@ -96,7 +96,7 @@ RECEIVE_STREAM = _record(
     # repair
     *("nack", "pli", "fir", "missing", "missing_from", "nacks", "plis", "retransmissions", "fir_sequence"),
     *("key_frame_wanted", "key_frame_asked_at", "key_frame_waiting", "given_up_at"),
-    *("bound_at", "goodbye_at"),
+    *("start_told_at", "goodbye_told_at"),
     # the publisher's clock
     *("report_known", "report_ntp", "report_rtp", "report_arrival", "report_middle"),
     *("next_of_transport", "previous_of_transport"),

@@ -18,11 +18,13 @@ UNDECLARED_BPS = {MediaKind.AUDIO: 510_000, MediaKind.VIDEO: 10_000_000}
 """What a publisher may send without having declared it: the most that Opus has (RFC 6716 §2), a screen in 4K."""
 MOST_BPS = {MediaKind.AUDIO: 2_000_000, MediaKind.VIDEO: 40_000_000}
 """Nobody is believed more: stereo without compression, and four screens in 4K."""
-LEAST_BPS = {MediaKind.AUDIO: 128_000, MediaKind.VIDEO: 400_000}
+LEAST_BPS = {MediaKind.AUDIO: 128_000, MediaKind.VIDEO: 800_000}
 """Whoever declares less may send this: headers and key frames weigh more there, and it hurts nobody."""
 TOLERANCE = 1.5
 """Encoders overshoot, and headers, probes and retransmissions come on top. Lower: pictures break on a bad network.
 Higher: with the second's worth that may come at once, a flood of a few seconds passes twice what was declared."""
+ENTITLED = 2
+"""What a token allows, so many times, is taken: more than is overlooked, so that `enforce_bitrates` sees it."""
 
 _KINDS = {MediaKind.AUDIO: Kind.AUDIO, MediaKind.VIDEO: Kind.VIDEO}
 
@@ -152,10 +154,15 @@ def track_media(published: PublishedMedia, order: tuple[int, ...], allowed_bps: 
 def _limit(published: PublishedMedia, allowed_bps: int | None) -> int:
     """The most that the plane takes of a track: so much more than its encodings' `maxBitrate` together, where all say
     one, within bounds."""
+    kind = published.kind
     said = [encoding.max_bitrate for encoding in published.parameters.encodings]
-    declared = sum(int(one) for one in said if one) if all(said) else UNDECLARED_BPS[published.kind]
-    most = min(MOST_BPS[published.kind], allowed_bps or MOST_BPS[published.kind])
-    return int(TOLERANCE * max(min(declared, most), LEAST_BPS[published.kind]))
+    declared = sum(int(one) for one in said if one) if all(said) else UNDECLARED_BPS[kind]
+    if kind is MediaKind.AUDIO and len(published.payload_types) > 1:  # RED sends everything twice
+        declared *= 2
+    most = TOLERANCE * min(declared, MOST_BPS[kind])
+    if allowed_bps is not None:
+        most = min(most, ENTITLED * allowed_bps)
+    return int(max(most, TOLERANCE * LEAST_BPS[kind]))
 
 
 def media_ssrcs(media: TrackMedia) -> set[int]:

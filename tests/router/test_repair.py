@@ -5,6 +5,7 @@ from itertools import pairwise
 import pytest
 
 from sluicegate.router import commands as cmd
+from sluicegate.router.kernel.feedback import EFFORT
 from sluicegate.rtp.names import Extension
 from tests.support import payloads
 from tests.support.rtcp_packet import Bye, Fir, Nack, Pli, ReceiverReport, ReportBlock, SenderReport
@@ -95,13 +96,15 @@ def test_what_rtx_brings_is_not_asked_for_again_and_counts_as_a_retransmission(b
     assert (statistics.retransmissions, statistics.packets_lost, statistics.packets) == (1, 0, 3)
 
 
-@pytest.mark.parametrize(("round_trip", "first"), [(0.01, 410), (0.05, 410), (0.1, 310), (0.2, 410)])
-def test_half_a_second_after_a_gap_a_key_frame_is_wanted(bench, round_trip, first):
+@pytest.mark.parametrize(
+    ("round_trip", "first"), [(0.01, 410), (0.05, 410), (0.1, 410), (0.15, 460), (0.2, 410), (0.24, 490)]
+)
+def test_some_400_ms_after_a_gap_a_key_frame_is_wanted(bench, round_trip, first):
     publisher, *_ = call(bench)
     bench.subscribe(publisher, bench.publish(bench.peer(), audio()), listening(ssrc=7700))
     _report_round_trip(bench, publisher, 7700, round_trip)
     bench.receive(publisher, vp8(2))
-    sent = bench.advance(1.6)[publisher.transport]
+    sent = bench.advance(1.9)[publisher.transport]
     begin, again = (at for at, _ in asked(sent, Pli))
     assert first <= begin <= first + 25 and begin + 1000 <= again <= begin + 1050
     nacks = [at for at, _ in asked(sent, Nack)]
@@ -261,14 +264,20 @@ def test_a_fir_with_the_same_number_is_the_same_request(bench):
 
 
 def test_one_datagram_of_rtcp_does_not_have_everything_looked_at(bench):
-    """Transport-wide feedback about 4,000 packets takes 36 bytes; what stands behind too many of them is not read."""
-    publisher, subscriber, _, _ = call(bench)
+    """Transport-wide feedback about 4,000 packets takes 36 bytes; a request looks through the subscriptions."""
+    _, subscriber, _, _ = call(bench)
+    for ssrc in range(7002, 7042, 2):
+        bench.subscribe(subscriber, bench.publish(bench.peer(), audio()), listening(ssrc=ssrc))
     feedback = bytes.fromhex("8fcd 0008 00000001 00001b58 0000 0fa0 00000100") + bytes.fromhex("1fff") * 8
-    for count, requests in ((8, 1), (9, 0)):
-        sent = bench.receive(subscriber, feedback * count + Pli(1, 7000).serialize())
-        assert len(sent[publisher.transport].feedback) == requests
-        bench.receive(publisher, vp8(count - 7, key=True))
-        bench.advance(0.6)
+    left = EFFORT - 8 * 4000
+    for count in (8, 30):
+        bench.receive(subscriber, feedback * count)
+        assert bench.state.effort == left, "what is too much is not read"
+    for count in (1, left // 21 + 5):
+        bench.receive(subscriber, feedback * 8 + Pli(1, 99).serialize() * count)
+        assert bench.state.effort == max(left - 21 * count, 0)
+    bench.receive(subscriber, Pli(1, 99).serialize())
+    assert bench.state.effort == EFFORT - 21, "and the next datagram begins anew"
 
 
 # ── downstream: retransmissions ──

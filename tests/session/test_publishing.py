@@ -66,10 +66,10 @@ async def test_the_plane_takes_half_as_much_again_as_was_declared() -> None:
     assert await limit(video(encodings=[{"ssrc": 10, "maxBitrate": 10**12}])) == 60_000_000
     modest = member("ann", max_bitrate_bps=1_000_000)
     track = await node.film(modest, session_id)
-    assert added(node).media.limit_bps == 1_500_000
+    assert added(node).media.limit_bps == 2_000_000
     await node.service.unpublish(ANN, session_id, track.track_id)
     # Little is not taken at its word.
-    assert await limit(video(encodings=[{"ssrc": 10, "maxBitrate": 1}])) == 600_000
+    assert await limit(video(encodings=[{"ssrc": 10, "maxBitrate": 1}])) == 1_200_000
 
 
 async def test_an_audio_session_carries_audio_only() -> None:

@@ -12,7 +12,7 @@ from sluicegate.router.kernel.ingress import SRTCP_MINIMUM, unprotect
 from sluicegate.router.kernel.maps import stream_slot
 from sluicegate.router.kernel.police import TRANSPORT_PACKETS, police
 from sluicegate.router.kernel.repair import insist_on_key_frame, retransmit
-from sluicegate.router.kernel.rings import BYE_RECEIVED, push_event
+from sluicegate.router.kernel.rings import BYE_RECEIVED, TOLD_AGAIN_US, push_event
 from sluicegate.router.kernel.strays import has_room, note_stray
 from sluicegate.router.records import ARRIVALS, NONE
 from sluicegate.router.tables import Tables
@@ -33,8 +33,6 @@ RTCP_COST = 4
 EFFORT = 32_768
 """Rows, numbers and statuses that are looked at for one datagram of RTCP, 100 µs at most: what thirty report blocks
 need among a thousand streams."""
-GOODBYE_SPACING_US = 1_000_000
-"""A stream's BYE is passed on so often."""
 
 
 @kernel
@@ -46,7 +44,7 @@ def receive_rtcp(t: Tables, handle: int, serial: int, length: int) -> None:
     if length < SRTCP_MINIMUM:
         counters.drop_malformed += 1
         return
-    if not police(transport, TRANSPORT_PACKETS, RTCP_COST, t.state[0].now):
+    if not police(transport, TRANSPORT_PACKETS, 1, t.state[0].now):
         counters.drop_policed += 1
         return
     slot = stream_slot(t.stream_keys, handle, read_32(row, 4))
@@ -55,6 +53,7 @@ def receive_rtcp(t: Tables, handle: int, serial: int, length: int) -> None:
         return
     length = unprotect(t, transport, t.native[0].srtp_unprotect_rtcp, serial, length)
     if length:
+        transport.police_budget -= RTCP_COST - 1  # now that it is known to be the peer's
         if slot < 0:
             slot = note_stray(t, handle, transport, read_32(row, 4))
         if slot < 0:
@@ -86,7 +85,10 @@ def dispatch(t: Tables, handle: int, transport: Any, row: Any, start: int, end: 
         for index in range(min(count, (end - start - 4) >> 2)):
             slot = stream_slot(t.stream_keys, handle, read_32(row, start + 4 + 4 * index))
             if slot >= 0 and not t.stream_keys[slot].rtx and t.stream_keys[slot].receive >= 0:
-                say_goodbye(t, t.receive_streams[t.stream_keys[slot].receive])
+                stream = t.receive_streams[t.stream_keys[slot].receive]
+                if stream.goodbye_told_at + TOLD_AGAIN_US <= t.state[0].now:
+                    stream.goodbye_told_at = t.state[0].now
+                    push_event(t, BYE_RECEIVED, stream.track, stream.encoding, 0)
     elif kind == TRANSPORT_FEEDBACK and end - start >= 16:
         if count == NACK:
             return receive_nack(t, transport, row, start, end, budget)
@@ -95,15 +97,6 @@ def dispatch(t: Tables, handle: int, transport: Any, row: Any, start: int, end: 
     elif kind == PAYLOAD_FEEDBACK and end - start >= 12:
         receive_payload_feedback(t, transport, row, start, end, count)
     return budget
-
-
-@kernel
-def say_goodbye(t: Tables, stream: Any) -> None:
-    """Tell the loop that a publisher has ended a stream, unless it was told a moment ago."""
-    now = t.state[0].now
-    if stream.goodbye_at == 0 or now - stream.goodbye_at >= GOODBYE_SPACING_US:
-        stream.goodbye_at = now
-        push_event(t, BYE_RECEIVED, stream.track, stream.encoding, 0)
 
 
 @kernel
@@ -220,10 +213,10 @@ def request_key_frame(t: Tables, transport: Any, ssrc: int, command: int) -> Non
 @kernel
 def receive_transport_cc(t: Tables, handle: int, transport: Any, row: Any, start: int, end: int) -> None:
     """Sum up what arrived since the last feedback, and at which rate."""
-    state = t.state[0]
-    state.effort -= read_16(row, start + 14)
-    if end - start < 16 or read_16(row, start + 14) > MAX_STATUSES or state.effort < 0:
+    state, statuses = t.state[0], read_16(row, start + 14)
+    if statuses > min(MAX_STATUSES, state.effort):
         return
+    state.effort -= statuses
     count = read_transport_cc(row, start, end, t.feedback_sequences, t.feedback_arrivals)
     for index in range(count):
         slot = t.feedback_sequences[index] & (ARRIVALS - 1)

@@ -25,10 +25,8 @@ from sluicegate.router.records import MAX_FORMATS, MAX_PACKET, NONE, SLOT_BYTES
 from sluicegate.router.tables import Tables
 from sluicegate.rtp.names import MediaKind
 
-LEAST_AUDIO_COST, LEAST_VIDEO_COST = 100, 800
+LEAST_AUDIO_COST, LEAST_VIDEO_COST = 100, 500
 """A packet counts for so many bytes of what its track may send, at least: a short one costs as much to forward."""
-BINDING_SPACING_US = 100_000
-"""A stream changes its SSRC no more often. Lower: who sends under two in turn keeps the event loop busy."""
 
 AUTHENTICATION_FAILED, REPLAY_FAILED, REPLAY_OLD = 7, 9, 10  # srtp_err_status_t
 SRTP_MINIMUM = 22  # header and the shortest tag
@@ -129,15 +127,15 @@ def receive_rtp(t: Tables, handle: int, serial: int, length: int, packet: Any) -
         counters.drop_malformed += 1
         return NONE
     packet.serial = serial
+    key = t.stream_keys[slot]
+    if key.receive >= 0 and not police_track(t, key.receive, length):  # before its arrival is acknowledged
+        counters.drop_policed += 1
+        return NONE
     if transport.transport_cc_id and transport.transport_cc_wanted:
         note_arrival(t, handle, transport, packet, row)
-    key = t.stream_keys[slot]
     if key.receive < 0 and not recognise(t, handle, transport, slot, row, packet):
         key.last = now
         counters.drop_unknown_stream += 1
-        return NONE
-    if not police_track(t, key.receive, length):
-        counters.drop_policed += 1
         return NONE
     transport.remb_bytes += length
     if key.rtx:
@@ -171,8 +169,6 @@ def recognise(t: Tables, handle: int, transport: Any, slot: int, row: Any, packe
             pack_text(row, element >> 8, element & 0xFF, words[2:4])
             if expected.rid_length != element & 0xFF or expected.rid_low != words[2] or expected.rid_high != words[3]:
                 continue
-        if t.state[0].now - stream.bound_at < BINDING_SPACING_US and (stream.rtx_ssrc if rtx else stream.ssrc) >= 0:
-            return False
         rebind(t, handle, transport, slot, expected.receive, i64(rtx))
         return True
     return False
@@ -192,7 +188,6 @@ def rebind(t: Tables, handle: int, transport: Any, slot: int, receive: int, rtx:
     """Make a stray SSRC the one that a receive stream now comes with; a change of the media SSRC starts a new epoch."""
     key = t.stream_keys[slot]
     stream = t.receive_streams[receive]
-    stream.bound_at = t.state[0].now
     adopt_stray(t.stream_keys, transport, slot)
     key.receive = receive
     key.rtx = rtx

@@ -6,7 +6,7 @@ from typing import Any
 from sluicegate.compiled import i64, kernel
 from sluicegate.router.kernel.header import read_16
 from sluicegate.router.kernel.repair import schedule_repair, want_key_frame
-from sluicegate.router.kernel.rings import STREAM_STARTED, push_event
+from sluicegate.router.kernel.rings import STREAM_STARTED, TOLD_AGAIN_US, push_event
 from sluicegate.router.records import HISTORY, MAX_FORMATS, NEVER, NONE
 from sluicegate.router.tables import Tables
 from sluicegate.rtp.names import MediaKind
@@ -151,7 +151,9 @@ def start_stream(t: Tables, receive: int, stream: Any, packet: Any) -> None:
     stream.bad_sequence = NONE
     stream.transit = NEVER
     stream.report_known = 0
-    push_event(t, STREAM_STARTED, stream.track, stream.encoding, stream.ssrc)
+    if stream.start_told_at + TOLD_AGAIN_US <= t.state[0].now:
+        stream.start_told_at = t.state[0].now
+        push_event(t, STREAM_STARTED, stream.track, stream.encoding, stream.ssrc)
 
 
 @kernel

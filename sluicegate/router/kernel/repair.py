@@ -1,8 +1,8 @@
 """Mending what was lost, on both sides: NACK and key frame requests out, retransmissions in answer to a subscriber's
 NACK.
 
-A gap is asked for 10 ms after it shows, then every 40 ms or round trip, ten times. After the last time, or half a
-second, a key frame must do. Requests for key frames are gathered per received stream: one new request in 500 ms, one
+A gap is asked for 10 ms after it shows, then every 40 ms or round trip, ten times. After the last time, or 400 ms, a
+key frame must do. Requests for key frames are gathered per received stream: one new request in 500 ms, one
 repetition a second until the key frame comes.
 """
 
@@ -22,8 +22,8 @@ from sluicegate.rtp.payload.descriptor import reset_descriptor
 
 NACK_INTERVAL_US = 40_000
 MAX_NACKS = 10
-KEY_FRAME_AFTER_US = 450_000
-"""For a gap that has been asked for as long as this, thrice at least, a key frame is wanted. Lower: key frames for
+KEY_FRAME_AFTER_US = 400_000
+"""When a gap has been asked for about as long as this, twice at least, a key frame is wanted. Lower: key frames for
 packets that still come. Higher: still pictures."""
 MAX_NACK_ITEMS = 64
 """Feedback items of one NACK packet: 268 bytes, far below any MTU."""
@@ -34,7 +34,7 @@ MIN_RESEND_US = 5_000
 MAX_RESEND_US = 100_000
 """A packet is not sent again within one round trip of the last time, but never held back for longer than this."""
 RESEND_PACKETS = SENT
-"""Packets of a send stream that are sent again in a second, and at once: everything that is kept of it. A third of the
+"""Packets of a send stream that are sent again in a second, and at once: everything that is kept of it. Half of the
 packets of 10 Mbps are as many."""
 
 WANTED, ASKED = 1, 2
@@ -124,10 +124,10 @@ def send_nack(t: Tables, receive: int, stream: Any) -> int:
             else:
                 bits |= 1 << (distance - 1)
             write_16(out, 10 + 4 * items, bits)
+            if entry.tries == max(2, (KEY_FRAME_AFTER_US + interval // 2) // interval):
+                want_key_frame(t, receive)
             entry.tries += 1
             entry.next_nack = now + interval
-            if entry.tries == max(3, KEY_FRAME_AFTER_US // interval):
-                want_key_frame(t, receive)
         if first < 0:
             first = sequence
         due = min(due, entry.next_nack)
@@ -174,7 +174,8 @@ def send_key_frame_request(t: Tables, stream: Any) -> None:
 
 @kernel
 def retransmit(t: Tables, handle: int, send: Any, number: int) -> int:
-    """Send one number of a send stream again, as RTX where that was negotiated; 1 if it was sent."""
+    """Send one number of a send stream again, as RTX where that was negotiated; 1 if it was sent, or too many have
+    been."""
     state = t.state[0]
     transport = t.transports[send.transport]
     if not send.started or not send.nack or send.paused or not can_send(transport):
@@ -197,13 +198,15 @@ def retransmit(t: Tables, handle: int, send: Any, number: int) -> int:
     if sequence < stream.base_sequence - HISTORY:  # from before a restart, whose timestamps were moved otherwise
         return 0
     row = t.arena[kept.serial & (len(t.arena) - 1)]
+    if not police(send, RESEND_PACKETS, 1, state.now):
+        return 1
     packet, descriptor = t.packets[0], t.descriptors[0]
     if not reread(t, receive, stream, row, kept, packet, descriptor):
         return 0
     if entry.sent == 0 and stream.kind == MediaKind.VIDEO and not was_taken(entry.picture, descriptor):
         return 0
     slot = claim_slot(t)
-    if slot < 0 or not police(send, RESEND_PACKETS, 1, state.now):
+    if slot < 0:
         return 0
     original = NONE
     if send.rtx_ssrc >= 0 and send.rtx_payload_type >= 0:

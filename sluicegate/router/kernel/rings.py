@@ -13,6 +13,9 @@ from sluicegate.router.tables import EVENT_RING, PUNT_RING, Tables
 
 STREAM_STARTED, LAYERS_CHANGED, BYE_RECEIVED = 1, 2, 3
 """Kinds of events."""
+TOLD_AGAIN_US = 100_000
+"""That a stream has begun, or ended, is told no more often. Lower: who sends under two SSRCs in turn keeps the event
+loop busy. Higher: a timeline leaves out changes."""
 
 
 @kernel
