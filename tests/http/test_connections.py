@@ -204,8 +204,10 @@ def test_any_bytes_are_answered_or_dropped_never_a_500() -> None:
         reader, writer = await connect(server)
         writer.write(data)
         writer.write_eof()
-        async with asyncio.timeout(5):
-            received = await reader.read()
+        received = b""
+        with contextlib.suppress(ConnectionResetError):  # dropped before all was read
+            async with asyncio.timeout(5):
+                received = await reader.read()
         writer.close()
         return received
 
