@@ -115,6 +115,18 @@ class Metered(Generic[T]):
                 step, argument = self._coroutine.throw, error
 
 
+@dataclass(frozen=True, slots=True)
+class Payer:
+    """Whose bucket let a call in, and pays for it."""
+
+    buckets: TokenBuckets
+    key: str
+
+    def pay(self, seconds: float) -> None:
+        """For what a call took beyond the millisecond that it has paid for."""
+        self.buckets.charge(self.key, max(0.0, seconds * 1000 - 1))
+
+
 class RateLimiter:
     """The three sets of buckets; every method raises `TooManyRequests` when its bucket is empty."""
 
@@ -123,21 +135,16 @@ class RateLimiter:
         self._by_address = TokenBuckets(limits.by_address, limits.capacity)
         self._failures = TokenBuckets(limits.failures, limits.capacity)
 
-    def check_token(self, identity: str, now: float) -> None:
+    def check_token(self, identity: str, now: float) -> Payer:
         """One call by a caller who is not an admin; `identity` names the user and the channel of the token."""
         _refuse(self._by_token.take(identity, now), "This token makes too many calls.")
+        return Payer(self._by_token, identity)
 
-    def check_address(self, address: str, now: float) -> None:
+    def check_address(self, address: str, now: float) -> Payer:
         """One call by somebody without a token."""
-        _refuse(self._by_address.take(network_of(address), now), "This address makes too many calls.")
-
-    def charge_token(self, identity: str, seconds: float) -> None:
-        """What a call cost after it was let in by `check_token`."""
-        self._by_token.charge(identity, max(0.0, seconds * 1000 - 1))
-
-    def charge_address(self, address: str, seconds: float) -> None:
-        """What a call cost after it was let in by `check_address`."""
-        self._by_address.charge(network_of(address), max(0.0, seconds * 1000 - 1))
+        network = network_of(address)
+        _refuse(self._by_address.take(network, now), "This address makes too many calls.")
+        return Payer(self._by_address, network)
 
     def check_failure(self, address: str, now: float) -> None:
         """One call with a bad token, or without one where one is needed."""

@@ -22,7 +22,15 @@ from sluicegate.cluster.idempotency import StoredAnswer
 from sluicegate.errors import ApiError, FieldError, Forbidden, Invalid, Unauthorized
 from sluicegate.http.auth import Authenticator, Identity
 from sluicegate.http.idempotency import Idempotency
-from sluicegate.http.limits import BODY_TIMEOUT, Metered, RateLimiter, check_body_headers, check_media_type, read_body
+from sluicegate.http.limits import (
+    BODY_TIMEOUT,
+    Metered,
+    Payer,
+    RateLimiter,
+    check_body_headers,
+    check_media_type,
+    read_body,
+)
 from sluicegate.http.problems import plain_problem, response_to
 from sluicegate.http.schemas import BodyDecoder
 from sluicegate.ids import valid_name
@@ -128,14 +136,13 @@ def bind(operation: Operation, doors: Doors) -> Callable[[web.Request], Awaitabl
     )
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        identity = _admit(operation, doors, request)
-        if operation.streams:  # as long as somebody listens
-            return await answer(request, identity)
+        identity, payer = _admit(operation, doors, request)
         work = Metered(answer(request, identity))
         try:
             return await work
         finally:
-            _charge(operation, doors, request, identity, work.seconds)
+            if payer is not None and not operation.streams:  # a stream goes on as long as somebody listens
+                payer.pay(work.seconds)
 
     async def answer(request: web.Request, identity: Identity) -> web.StreamResponse:
         _authorise(operation, identity.caller)
@@ -173,31 +180,23 @@ def address_of(request: web.Request) -> str:
     return request.remote or ""
 
 
-def _admit(operation: Operation, doors: Doors, request: web.Request) -> Identity:
+def _admit(operation: Operation, doors: Doors, request: web.Request) -> tuple[Identity, Payer | None]:
+    """Who calls, and who pays for it: nobody for health checks and what an admin asks."""
     if operation.access is Access.HEALTH:
-        return Identity(_NOBODY)
+        return Identity(_NOBODY), None
     now, address = doors.clock(), address_of(request)
     if operation.access is Access.PUBLIC:
-        doors.limiter.check_address(address, now)
-        return Identity(_NOBODY)
+        return Identity(_NOBODY), doors.limiter.check_address(address, now)
     try:
         identity = doors.authenticator.identify(request, token_in_query=operation.streams)
     except Unauthorized:
         doors.limiter.check_failure(address, now)
         raise
     if doors.authenticator.open:
-        doors.limiter.check_address(address, now)
-    elif not identity.caller.is_admin:
-        doors.limiter.check_token(identity.key, now)
-    return identity
-
-
-def _charge(operation: Operation, doors: Doors, request: web.Request, identity: Identity, seconds: float) -> None:
-    """Take what the call cost from the bucket that let it in."""
-    if operation.access is Access.PUBLIC or (operation.access is not Access.HEALTH and doors.authenticator.open):
-        doors.limiter.charge_address(address_of(request), seconds)
-    elif operation.access is not Access.HEALTH and not identity.caller.is_admin:
-        doors.limiter.charge_token(identity.key, seconds)
+        return identity, doors.limiter.check_address(address, now)
+    if identity.caller.is_admin:
+        return identity, None
+    return identity, doors.limiter.check_token(identity.key, now)
 
 
 _NOBODY = Caller.nobody()

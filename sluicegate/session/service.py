@@ -318,12 +318,13 @@ class Service:
         """News from a plane. Events about what has just been removed are passed over."""
         if isinstance(event, LayersChanged):
             self._layers_changed(plane, event)
-        elif isinstance(event, StreamStarted):
-            found = self._core.tracks.get((plane.index, event.track))
-            if found is not None:
-                session, track = found
+        elif (found := self._core.tracks.get((plane.index, event.track))) is not None:
+            session, track = found
+            if isinstance(event, StreamStarted):
                 detail = f"encoding {event.encoding}, ssrc {event.ssrc}"
                 session.timeline.add("stream_started", detail, track_id=track.track_id)
+            else:
+                session.timeline.add("stream_ended", f"encoding {event.encoding}: BYE", track_id=track.track_id)
 
     def _layers_changed(self, plane: PlanePort, event: LayersChanged) -> None:
         found = self._core.sends.get((plane.index, event.send))

@@ -104,6 +104,10 @@ def dropped(server: ServerProcess, *, token: str | None = None) -> dict[str, int
     return found
 
 
+GREAT_DEAL_BPS = 40_000_000
+"""What a track declares that shall not be policed."""
+
+
 class Drops:
     """How many more of each reason there are than when it was made."""
 

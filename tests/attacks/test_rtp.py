@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pylibsrtp import Error as SrtpError
 
-from tests.attacks.strangers import Drops, flood, marks, session_state, settle
+from tests.attacks.strangers import GREAT_DEAL_BPS, Drops, flood, marks, session_state, settle
 from tests.support import payloads
 from tests.support.api import ApiFailure
 from tests.support.parameters import EXTENSION_IDS
@@ -22,7 +22,6 @@ from tests.support.sources import AudioSource, VideoSource
 pytestmark = pytest.mark.usefixtures("innocent")
 
 PACE = 3500  # packets a second, below what one track may send that declares a great deal
-GREAT_DEAL_BPS = 40_000_000
 
 
 @asynccontextmanager

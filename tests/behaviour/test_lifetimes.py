@@ -73,6 +73,10 @@ async def test_a_publisher_that_says_goodbye_may_begin_again(server: ServerProce
         await asyncio.sleep(0.1)
         await alice.play(source, seconds=0.2)
         await bob.until(lambda: len(bob.media(subscription)) == source.packets_sent, PATIENCE)
+        why = await alice.api.call("GET", f"/sessions/{alice.session_id}/why")
+        streams = [entry for entry in why["entries"] if entry["cause"].startswith("stream_")]
+        assert [entry["cause"] for entry in streams] == ["stream_started", "stream_ended"]
+        assert {entry["track_id"] for entry in streams} == {published.track_id}
 
 
 async def test_dtls_may_be_begun_by_the_server(server: ServerProcess, channel: str) -> None:

@@ -11,7 +11,7 @@ import time
 from pylibsrtp import Error as SrtpError
 
 from tests.attacks.innocent import InnocentCall
-from tests.attacks.strangers import Stranger, dropped, flood
+from tests.attacks.strangers import GREAT_DEAL_BPS, Stranger, dropped, flood
 from tests.fuzz import seeds
 from tests.fuzz.mutations import Mutator
 from tests.fuzz.path import MOST_BYTES, Numbering
@@ -24,7 +24,6 @@ from tests.support.server import ServerProcess
 MOST_LOST = 0.005
 # A member may send 5,000 packets a second, and RTCP counts for more, so this is what gets in.
 PER_SECOND = 3_500
-GREAT_DEAL_BPS = 40_000_000
 WARM = 20_000
 
 

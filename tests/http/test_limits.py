@@ -48,15 +48,16 @@ def test_a_clock_that_steps_back_gives_nothing() -> None:
 
 def test_a_dear_call_is_paid_for_by_the_next_ones() -> None:
     limiter = RateLimiter(RateLimits(by_token=Rate(per_second=10, burst=5)))
-    limiter.check_token("lobby/ada", 0.0)
-    limiter.charge_token("lobby/ada", 0.0009)  # within its first millisecond
-    limiter.check_token("lobby/ada", 0.0)
-    limiter.charge_token("lobby/ada", 0.014)
+    limiter.check_token("lobby/ada", 0.0).pay(0.0009)  # within its first millisecond
+    limiter.check_token("lobby/ada", 0.0).pay(0.014)
     with pytest.raises(TooManyRequests) as caught:
         limiter.check_token("lobby/ada", 0.0)
     assert caught.value.retry_after == pytest.approx(1.1), "ten tokens are owed, and one is needed"
     limiter.check_token("lobby/bob", 0.0)
-    limiter.charge_address("192.0.2.7", 1.0)  # never let in: nothing to take from
+    addresses = RateLimiter(RateLimits(by_address=Rate(per_second=10, burst=5)))
+    addresses.check_address("2001:db8::1", 0.0).pay(0.02)
+    with pytest.raises(TooManyRequests):
+        addresses.check_address("2001:db8::2", 0.0)  # of the same network
 
 
 async def test_only_the_steps_of_a_call_are_metered() -> None:

@@ -29,10 +29,11 @@ MAX_STATUSES = 4096
 """Packets that one transport-wide feedback may speak of: seconds of what a peer receives."""
 MAX_RTT_US = 30_000_000
 RTCP_COST = 4
-"""A datagram of RTCP counts for so many packets of what a transport may send."""
+"""A datagram of RTCP counts for so many packets of what a transport may send. Lower: `EFFORT` may be asked for more
+often than a tenth of a core bears. Higher: who watches many on a bad network cannot ask for all that was lost."""
 EFFORT = 32_768
 """Rows, numbers and statuses that are looked at for one datagram of RTCP, 100 µs at most: what thirty report blocks
-need among a thousand streams."""
+need among a thousand streams. Lower: the last of those are not heard. Higher: others wait longer."""
 
 
 @kernel
