@@ -54,12 +54,21 @@ def rtp_capabilities(feedback: Feedback) -> dict[str, Any]:
 
 
 def rtp_parameters(
-    kind: MediaKind, feedback: Feedback, *, mid: str, ssrc: int, rtx_ssrc: int, cname: str, video_bitrate_bps: int
+    kind: MediaKind,
+    feedback: Feedback,
+    *,
+    mid: str,
+    ssrc: int,
+    rtx_ssrc: int,
+    cname: str,
+    max_bitrate_bps: int | None = None,
 ) -> dict[str, Any]:
     """What a load client is about to send."""
     encoding: dict[str, Any] = {"ssrc": ssrc}
     if kind is MediaKind.VIDEO:
-        encoding.update(rtx={"ssrc": rtx_ssrc}, maxBitrate=video_bitrate_bps)
+        encoding["rtx"] = {"ssrc": rtx_ssrc}
+    if max_bitrate_bps is not None:
+        encoding["maxBitrate"] = max_bitrate_bps
     return {
         "mid": mid,
         "codecs": codecs(kind, feedback, capability=False),

@@ -113,7 +113,7 @@ class ApiServer:
             ssrc=ssrc,
             rtx_ssrc=new_ssrc(),
             cname=member.name,
-            video_bitrate_bps=media.video_bitrate_bps,
+            max_bitrate_bps=media.video_bitrate_bps if kind is MediaKind.VIDEO else None,
         )
         answer = await self._call(
             "POST", f"/sessions/{session_id}/publish", {"kind": kind.name.lower(), "rtp_parameters": described}
